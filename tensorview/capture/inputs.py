@@ -1,0 +1,73 @@
+"""What a person gives a model: one tensor or several, arranged for `forward` and named after its parameters."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import CaptureError
+from .values import cloned, named_tensors
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def arrange(model: nn.Module, x: Any) -> Arguments:
+    """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`.
+
+    A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes them only as
+    they are.
+    """
+    if isinstance(x, Tensor):
+        return (x.detach().clone(),), {}
+    x = cloned(x)
+    parameters = inspect.signature(model.forward)
+    if isinstance(x, dict):
+        spread: Arguments = ((), {str(name): value for name, value in x.items()})
+    elif isinstance(x, (tuple, list)):
+        spread = (tuple(x), {})
+    else:
+        raise CaptureError(
+            f"the input is a {type(x).__name__}: give a tensor whose first dimension is the batch, or a tuple, list or "
+            "dict of tensors"
+        )
+    for args, kwargs in (spread, ((x,), {})):
+        try:
+            parameters.bind(*args, **kwargs)
+        except TypeError:
+            continue
+        return args, kwargs
+    raise CaptureError(
+        f"the {type(x).__name__} of {len(x)} inputs does not fit {type(model).__name__}.forward{parameters}"
+    )
+
+
+def name_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Tensor]]:
+    """The tensors among the arguments, named `"input"` for a single one, else after `forward`'s parameters."""
+    bound = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
+    parameters = inspect.signature(model.forward).parameters
+    spread: dict[str, Any] = {}
+    for name, value in bound.items():
+        if parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            spread.update(value)
+        else:
+            spread[name] = value
+    named = [(".".join(path), tensor) for path, tensor in named_tensors(spread)]
+    return [("input", named[0][1])] if len(named) == 1 else named
+
+
+def batch_size(tensors: list[Tensor], sample: int) -> int:
+    """The batch size: the first dimension of the first tensor that has any. Raises `CaptureError` if `sample` is not in it."""
+    if not tensors:
+        raise CaptureError("the input holds no tensor: give one whose first dimension is the batch")
+    batch = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
+    if batch == 0:
+        raise CaptureError(
+            f"the input {tuple(tensors[0].shape)} is an empty batch: its first dimension must be at least 1"
+        )
+    if not 0 <= sample < batch:
+        raise CaptureError(
+            f"sample {sample} is not in the batch of {batch}: choose one from 0 to {batch - 1}"
+        )
+    return batch

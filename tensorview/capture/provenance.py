@@ -1,0 +1,65 @@
+"""Which layers made a tensor, followed through views, in-place writes and functions that are no layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+Sources = tuple[int, ...]
+NOT_DIRECT = -1
+
+
+class Provenance:
+    """A map from living tensors to the numbers of the layers they were computed from.
+
+    A tensor is *direct* when it is exactly what its layer returned. Parameters and constants are in no entry: they have
+    no sources. Entries vanish with their tensors.
+    """
+
+    def __init__(self) -> None:
+        self._entries = WeakTensorKeyDictionary()
+
+    def set(self, tensor: Tensor, sources: Sources, direct: bool) -> None:
+        """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one."""
+        self._entries[tensor] = (sources, direct)
+
+    def of(self, tensor: Tensor) -> Sources:
+        """The numbers of the layers that `tensor` comes from, in argument order."""
+        return self._entries.get(tensor, ((), False))[0]
+
+    def of_all(self, tensors: Iterable[Tensor]) -> Sources:
+        """The union of several tensors' sources, in order, without duplicates."""
+        return tuple(dict.fromkeys(source for tensor in tensors for source in self.of(tensor)))
+
+    def direct(self, tensor: Tensor) -> int:
+        """The number of the layer whose value `tensor` is, `NOT_DIRECT` if there is none."""
+        sources, direct = self._entries.get(tensor, ((), False))
+        return sources[0] if direct else NOT_DIRECT
+
+    def written(self, tensor: Tensor, sources: Sources) -> None:
+        """Say that `tensor` was written to in place, from `sources`.
+
+        Other tensors on the same memory follow: one that is no larger is taken to be overwritten, a larger one keeps its
+        own sources beside the new.
+        """
+        memory = _memory(tensor)
+        for other, (old, _) in list(self._entries.items()):
+            if other is tensor or memory is None or _memory(other) != memory:
+                continue
+            kept = () if other.numel() <= tensor.numel() else old
+            self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False)
+        self._entries[tensor] = (sources, False)
+
+
+def version(tensor: Tensor) -> int:
+    """A count that grows with every in-place write to the tensor's memory; 0 where torch keeps none."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _memory(tensor: Tensor) -> int | None:
+    try:
+        return tensor.untyped_storage()._cdata
+    except (NotImplementedError, RuntimeError):  # sparse and wrapped tensors have no storage of their own
+        return None
