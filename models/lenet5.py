@@ -1,8 +1,8 @@
 """LeNet-5 with max pooling and ReLU: reads one handwritten digit.
 
-After LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998), with
-max pooling, ReLU and a dense last layer where the paper has trained averages, tanh and radial basis functions.
-The weights beside this file and how they were trained: see lenet5.md.
+After LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998),
+with max pooling, ReLU and a dense last layer where the paper has trained averages, tanh and radial basis
+functions. The weights beside this file and how they were trained: see lenet5.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class LeNet5(nn.Module):
     class_names = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     preparation = "digit"
     weights = "lenet5.safetensors"
-    samples = "digits.npz"
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from tensorview.models.lenet5 import LeNet5
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-from tensorview.models.lenet5 import LeNet5
 
 PIXEL = 2.0 / 28.0  # one pixel of a 28 x 28 image in the coordinates of grid_sample
 
@@ -88,7 +87,9 @@ def restroke(images: Tensor) -> Tensor:
     soft = F.avg_pool2d(images, 3, stride=1, padding=1)
     choice = torch.randint(0, 4, (n,))
     amount = uniform(n, 0.0, 1.0)
-    amount = torch.where(choice == 1, amount * 0.6, amount).view(n, 1, 1, 1)  # fully thinned, a thin stroke is gone
+    amount = torch.where(choice == 1, amount * 0.6, amount).view(
+        n, 1, 1, 1
+    )  # fully thinned, a thin stroke is gone
     other = torch.stack([thick, thin, soft, images])[choice, torch.arange(n)]
     return images + amount * (other - images)
 
@@ -109,7 +110,8 @@ def augment(images: Tensor, clean: float) -> Tensor:
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     model.eval()
     right = sum(
-        int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000), strict=True)
+        int((model(x).argmax(1) == y).sum())
+        for x, y in zip(images.split(1000), labels.split(1000), strict=True)
     )
     return right / len(labels)
 
@@ -120,7 +122,9 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1 - decay)
 
 
-def train(images: Tensor, labels: Tensor, recipe: Recipe, held: tuple[Tensor, Tensor] | None = None) -> nn.Module:
+def train(
+    images: Tensor, labels: Tensor, recipe: Recipe, held: tuple[Tensor, Tensor] | None = None
+) -> nn.Module:
     """The moving average of the weights at the end of the last epoch; no epoch is chosen."""
     torch.manual_seed(recipe.seed)
     model = LeNet5()
@@ -151,7 +155,12 @@ def train(images: Tensor, labels: Tensor, recipe: Recipe, held: tuple[Tensor, Te
 
 
 def report(
-    epoch: int, recipe: Recipe, loss: float, begin: float, average: nn.Module, held: tuple[Tensor, Tensor] | None
+    epoch: int,
+    recipe: Recipe,
+    loss: float,
+    begin: float,
+    average: nn.Module,
+    held: tuple[Tensor, Tensor] | None,
 ) -> None:
     line = f"epoch {epoch + 1}/{recipe.epochs}  loss {loss:.4f}  {time.perf_counter() - begin:.0f} s"
     if held is not None:
@@ -160,12 +169,20 @@ def report(
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="root of torchvision's MNIST")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="ROOT", help="root of torchvision's MNIST"
+    )
     parser.add_argument("--download", action="store_true", help="fetch MNIST to ROOT with torchvision")
     parser.add_argument("--out", type=Path, metavar="FILE", help="train, and write the weights there")
-    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="measure these weights on the test images")
-    parser.add_argument("--holdout", type=int, default=0, help="training images kept out to watch (default 0)")
+    parser.add_argument(
+        "--evaluate", type=Path, metavar="FILE", help="measure these weights on the test images"
+    )
+    parser.add_argument(
+        "--holdout", type=int, default=0, help="training images kept out to watch (default 0)"
+    )
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)

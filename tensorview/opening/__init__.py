@@ -1,0 +1,26 @@
+"""Opening: anything that a person names becomes a `Subject`, a model with its input and its class names."""
+
+from .digits import prepare_digit
+from .images import open_array, open_image, open_input
+from .opener import open_model, shipped_models
+from .preprocessing import InputSpec, Preparation
+from .subject import Guess, Sample, Subject, probabilities
+from .torchvision_shim import import_torchvision
+from .weights import load_weights
+
+__all__ = [
+    "Guess",
+    "InputSpec",
+    "Preparation",
+    "Sample",
+    "Subject",
+    "import_torchvision",
+    "load_weights",
+    "open_array",
+    "open_image",
+    "open_input",
+    "open_model",
+    "prepare_digit",
+    "probabilities",
+    "shipped_models",
+]

@@ -1,0 +1,146 @@
+"""Open a model by what a person calls it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.resources
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from ..errors import ModelNotFound, OpenError
+from .convention import Declared
+from .python_file import run_file, take_model
+from .samples import digits_pool, read_samples
+from .subject import Subject
+from .torchvision_models import near_names, open_torchvision
+from .weights import load_weights
+
+_SHIPPED_PACKAGE = "tensorview.models"
+_WEIGHT_SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
+_OTHER_SUFFIXES = {".onnx", ".keras", ".h5", ".hdf5", ".pt2", ".ts", ".pb", ".tflite", ".json", ".mlmodel"}
+
+
+def open_model(
+    spec: str | Path | nn.Module | Subject,
+    *,
+    weights: str | Path | None = None,
+    trust: bool = False,
+    input_shape: Sequence[int] | None = None,
+    random_weights: bool = False,
+) -> Subject:
+    """A model with its input, its class names and its preprocessing.
+
+    Args:
+        spec: "lenet5", a shipped model; "net.py:Net", a class, a function or a model in a Python file, which
+            is run ("net.py" alone if it defines one model); "torchvision:resnet18"; or an `nn.Module`.
+        weights: a file of weights to load: .safetensors, or what `torch.save` wrote.
+        trust: load weights from a pickle that needs to run code.
+        input_shape: shape of one input without the batch dimension; comes before what the model says.
+        random_weights: leave the weights as the constructor drew them.
+
+    Returns:
+        The subject. How a model of your own tells its input and class names: `tensorview.opening.convention`.
+
+    Raises:
+        ModelNotFound: nothing has that name; near names are offered.
+        OpenError: it cannot be opened, or the weights do not fit.
+        TrustRequired: the weights are a pickle that needs to run code.
+        MissingExtra: torchvision is asked for and not installed.
+    """
+    if isinstance(spec, Subject):
+        return spec
+    if weights is not None and random_weights:
+        raise OpenError("Random weights and a file of weights exclude each other: give one.")
+    shape = None if input_shape is None else tuple(input_shape)
+    if isinstance(spec, nn.Module):
+        return _describe(spec, None, type(spec).__name__, weights, trust, shape)
+    spec = str(spec)
+    if spec.startswith("torchvision:"):
+        subject = open_torchvision(spec.partition(":")[2], weights is None and not random_weights, shape)
+        if weights is not None:
+            load_weights(subject.module, weights, trust)
+        return subject
+    module, file, name = _shipped(spec) if spec in shipped_models() else _from_file(spec)
+    module.eval()
+    if weights is None and not random_weights:
+        weights = Declared(module, file, name).beside("weights")
+    return _describe(module, file, name, weights, trust, shape)
+
+
+def shipped_models() -> tuple[str, ...]:
+    """The names of the models that come with tensorview."""
+    files = importlib.resources.files(_SHIPPED_PACKAGE).iterdir()
+    return tuple(
+        sorted(file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_")
+    )
+
+
+def _describe(
+    module: nn.Module,
+    file: ModuleType | None,
+    name: str,
+    weights: str | Path | None,
+    trust: bool,
+    shape: tuple[int, ...] | None,
+) -> Subject:
+    """The subject of a model and what it says about itself; the weights are loaded into it."""
+    declared = Declared(module, file, name)
+    if weights is not None:
+        load_weights(module, weights, trust)
+    preparation = declared.preparation()
+    samples_file = declared.beside("samples")
+    samples, pool = read_samples(samples_file) if samples_file else ((), tuple)
+    return Subject(
+        name=name,
+        module=module,
+        input_spec=declared.input_spec(shape),
+        class_names=declared.class_names(),
+        title=declared.text("title") or type(module).__name__,
+        description=declared.text("description"),
+        samples=samples,
+        preparation=preparation,
+        load_pool=digits_pool(pool) if preparation.kind == "digit" else pool,
+    )
+
+
+def _shipped(name: str) -> tuple[nn.Module, ModuleType, str]:
+    file = importlib.import_module(f"{_SHIPPED_PACKAGE}.{name}")
+    return take_model(file, name), file, name
+
+
+def _from_file(spec: str) -> tuple[nn.Module, ModuleType, str]:
+    """The model in a Python file, the file's module, and its name for messages, "net.py:Net"."""
+    path, colon, attribute = spec.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        path, attribute = spec, ""
+    _refuse_other_formats(path)
+    if not path.endswith(".py"):
+        raise ModelNotFound(_not_found(spec))
+    file = run_file(Path(path).expanduser())
+    name = Path(path).name
+    return take_model(file, name, attribute), file, f"{name}:{attribute}" if attribute else name
+
+
+def _refuse_other_formats(path: str) -> None:
+    suffix = Path(path).suffix.lower()
+    if suffix in _WEIGHT_SUFFIXES:
+        raise OpenError(
+            f"{path} holds weights, not a model: open the model, as net.py:Net, and give it as weights."
+        )
+    if suffix in _OTHER_SUFFIXES:
+        raise OpenError(f"{path} is of a format that does not open here: {_what_opens()}.")
+
+
+def _not_found(spec: str) -> str:
+    near = difflib.get_close_matches(spec.lower(), shipped_models(), n=3, cutoff=0.6)
+    near = near or near_names(spec.lower())
+    offer = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"There is no model {spec!r}: {offer}{_what_opens()}."
+
+
+def _what_opens() -> str:
+    return f"what opens is a shipped model ({', '.join(shipped_models())}), net.py:Net and torchvision:NAME"

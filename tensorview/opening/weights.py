@@ -1,0 +1,149 @@
+"""Load a file of weights into a model, without running code that the file may carry."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..errors import OpenError, TrustRequired
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts save the weights under
+_PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+_SHOWN = 3
+
+
+def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> None:
+    """Load weights into `module`, in place.
+
+    Args:
+        module: the model.
+        path: .safetensors, or what `torch.save` wrote: a state dict, alone or under "state_dict" or "model".
+        trust: load a pickle that needs to run code.
+
+    Raises:
+        OpenError: the file is missing or broken, or its weights do not fit.
+        TrustRequired: the file is a pickle that needs to run code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise OpenError(
+            f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}."
+        )
+    is_safe = path.suffix.lower() == ".safetensors"
+    found = _read_safetensors(path) if is_safe else _unwrap(path, _read_torch(path, trust))
+    found = _without_prefix(found, set(module.state_dict()))
+    _check(module, found, path)
+    try:
+        module.load_state_dict(found, strict=False)
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise OpenError(f"{path} does not load into {type(module).__name__}: {_first_line(error)}") from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, MemoryError) as error:
+        raise OpenError(f"{path} is not a whole safetensors file: {_first_line(error)}") from error
+
+
+def _read_torch(path: Path, trust: bool) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not _is_pickle(path):
+            raise OpenError(f"{path} is neither a safetensors file nor one that torch.save wrote.") from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, MemoryError) as error:
+        raise OpenError(f"{path} is not a whole file of PyTorch weights: {_first_line(error)}") from error
+    if not trust:
+        raise TrustRequired(
+            f"{path} is a pickle that holds more than weights, so loading it can run any code in it: "
+            "if you trust where it comes from, load it with --trust (trust=True)."
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # the code in the pickle can raise anything
+        raise OpenError(f"{path} cannot be loaded: {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _is_pickle(path: Path) -> bool:
+    if zipfile.is_zipfile(path):
+        return True
+    with path.open("rb") as file:
+        return file.read(1) == pickle.PROTO
+
+
+def _unwrap(path: Path, found: Any) -> dict[str, Tensor]:
+    """The state dict in what `torch.load` gave."""
+    if isinstance(found, nn.Module):
+        return found.state_dict()
+    for key in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping | nn.Module):
+            return _unwrap(path, found[key])
+    if not isinstance(found, Mapping) or not found:
+        raise OpenError(f"{path} holds a {type(found).__name__}, not a state dict (names -> tensors).")
+    odd = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
+    if odd:
+        raise OpenError(f"{path} holds no state dict: {_some(odd)} is no tensor there.")
+    return {str(key): value for key, value in found.items()}
+
+
+def _without_prefix(found: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
+    """The same weights without a wrapper's prefix that the model itself does not have."""
+    for prefix in _PREFIXES:
+        if all(key.startswith(prefix) for key in found) and not any(key.startswith(prefix) for key in wanted):
+            return _without_prefix({key.removeprefix(prefix): value for key, value in found.items()}, wanted)
+    return found
+
+
+def _check(module: nn.Module, found: dict[str, Tensor], path: Path) -> None:
+    wanted = module.state_dict(keep_vars=True)
+    missing = [key for key in wanted if key not in found and not _may_miss(key, wanted, found)]
+    unexpected = [key for key in found if key not in wanted]
+    shapes = [
+        f"{key} is {_shape(found[key])} in the file, {_shape(value)} in the model"
+        for key, value in wanted.items()
+        if key in found and not is_lazy(value) and found[key].shape != value.shape
+    ]
+    faults = [f"missing: {_some(missing)}"] if missing else []
+    faults += [f"unexpected: {_some(unexpected)}"] if unexpected else []
+    faults += [_some(shapes)] if shapes else []
+    if faults:
+        raise OpenError(f"{path} does not fit {type(module).__name__}: {'; '.join(faults)}.")
+
+
+def _may_miss(key: str, wanted: dict[str, Tensor], found: dict[str, Tensor]) -> bool:
+    """A counter that old files lack, or a weight that shares its memory with one that the file has."""
+    if key.endswith("num_batches_tracked"):
+        return True
+    value = wanted[key]
+    if is_lazy(value) or value.numel() == 0:
+        return False
+    return any(other in found and _same_memory(value, wanted[other]) for other in wanted if other != key)
+
+
+def _same_memory(a: Tensor, b: Tensor) -> bool:
+    return not is_lazy(b) and a.data_ptr() == b.data_ptr() and a.shape == b.shape
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a single number"
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _first_line(error: BaseException) -> str:
+    """The start of another library's message, with one full stop."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line[:200].rstrip(" .") + "."
