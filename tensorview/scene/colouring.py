@@ -1,0 +1,196 @@
+"""From values to pixels: every shown layer is scaled, looked up and written into the page in a handful of numpy calls.
+
+The values of all layers stand in one float32 buffer, run after run; where a texel of a run goes and which look-up table
+it uses never changes while the layout stands, so an update costs the copies into the buffer and one pass over it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .layout import Placement
+from .palette import LEVELS, NAN, NEG_INF, POS_INF, Encoding
+
+Scaling = Literal["layer", "map", "fixed"]
+Aggregate = Literal["mean", "max"]
+SCALINGS: tuple[Scaling, ...] = ("layer", "map", "fixed")
+AGGREGATES: tuple[Aggregate, ...] = ("mean", "max")
+ROW = LEVELS + 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """A layer's part of the buffer: `start..stop`, in `maps` equal parts (1 unless maps are scaled on their own)."""
+
+    item: Placement
+    start: int
+    stop: int
+    maps: int
+
+
+def area_mean(values: np.ndarray, factor: int) -> np.ndarray:
+    """`(C, H, W)` averaged over `factor` x `factor` cells to `(C, ceil(H / factor), ceil(W / factor))`; edges by what is there."""
+    if factor == 1:
+        return values
+    _, height, width = values.shape
+    down = np.add.reduceat(values, np.arange(0, height, factor), axis=1)
+    both = np.add.reduceat(down, np.arange(0, width, factor), axis=2)
+    rows = np.diff(np.append(np.arange(0, height, factor), height))
+    columns = np.diff(np.append(np.arange(0, width, factor), width))
+    return both / np.outer(rows, columns).astype(values.dtype)
+
+
+def shown_values(
+    item: Placement, values: np.ndarray, aggregate: Aggregate, top: np.ndarray | None = None
+) -> np.ndarray:
+    """What is drawn of a layer's values: flat float, a value a displayed cell, maps one after the other.
+
+    A closed box shows the mean or the maximum over its maps. `top` are the units that "cubes" show when they are not all.
+    """
+    if item.look == "cubes":
+        flat = values.reshape(-1)
+        return flat if top is None else flat[top]
+    if item.maps.style == "vector":
+        return values.reshape(-1)
+    maps = values.reshape(item.maps.shape)
+    if item.look == "box":
+        maps = maps.mean(axis=0, keepdims=True) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
+    return area_mean(maps, item.factor).reshape(-1)
+
+
+def levels(buffer: np.ndarray, starts: np.ndarray, encoding: Encoding, fixed: tuple[float, float] | None) -> np.ndarray:
+    """Levels of a look-up table, `(N,)` intp, for the values of `buffer` `(N,)` float32.
+
+    Args:
+        starts: `(G,)` first index of every group that is scaled on its own.
+        encoding: "signed" puts zero at `LEVELS // 2` and the group's largest magnitude at an end; the others run from the
+            group's least to its greatest value.
+        fixed: lowest and highest value for every group, instead of the group's own; what is beyond is clipped.
+
+    NaN, +Inf and -Inf have levels of their own and do not enter the scale. A group with a single value is level 0 where
+    that value is 0, and `LEVELS // 2` elsewhere.
+    """
+    finite = np.isfinite(buffer)
+    clean = buffer if finite.all() else np.where(finite, buffer, np.nan)
+    if fixed is None:
+        low = np.fmin.reduceat(clean, starts).astype(float)
+        high = np.fmax.reduceat(clean, starts).astype(float)
+    else:
+        low, high = np.full(len(starts), float(fixed[0])), np.full(len(starts), float(fixed[1]))
+    low, scale, base = _scale(low, high, encoding)
+    counts = np.diff(starts, append=len(buffer))
+    wide = bool((np.abs(low) > 1e37).any())
+    work = clean.astype(float) if wide else clean
+    dtype = work.dtype
+    out = work - np.repeat(low.astype(dtype), counts)
+    out *= np.repeat(scale.astype(dtype), counts)
+    out += np.repeat((base + 0.5).astype(dtype), counts)
+    if fixed is not None:
+        np.clip(out, 0.5, LEVELS - 0.5, out=out)
+    if clean is buffer:
+        return out.astype(np.intp)
+    result = np.where(finite, out, 0).astype(np.intp)
+    result[np.isnan(buffer)] = NAN
+    result[np.isposinf(buffer)] = POS_INF
+    result[np.isneginf(buffer)] = NEG_INF
+    return result
+
+
+def _scale(low: np.ndarray, high: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`(low, scale, base)` such that `(value - low) * scale + base` is a level, each `(G,)` float64."""
+    low, high = np.nan_to_num(low), np.nan_to_num(high)
+    if encoding == "signed":
+        reach = np.maximum(np.abs(low), np.abs(high))
+        low, high = -reach, reach
+    span = high - low
+    flat = span <= np.finfo(np.float32).tiny
+    scale = np.divide(LEVELS - 1, span, out=np.zeros_like(span), where=~flat)
+    base = np.where(flat & ((low != 0) | (encoding == "signed")), LEVELS // 2, 0).astype(float)
+    return low, scale, base
+
+
+class Colouring:
+    """Writes the values of the shown layers into a page.
+
+    Args:
+        items: the placements, in order.
+        places: `(row, column)` of every placement's rectangle in the page.
+        page: `(height, width, 4)` uint8 RGBA, written in place.
+        tables: `(T, 2, ROW, 4)` uint8: look-up tables, for fronts and for the sides of cubes.
+        table_of: for every placement, which of the `T` tables it uses.
+    """
+
+    def __init__(
+        self,
+        items: list[Placement],
+        places: list[tuple[int, int]],
+        page: np.ndarray,
+        tables: np.ndarray,
+        table_of: list[int],
+        scaling: Scaling,
+    ) -> None:
+        self.runs: list[Run] = []
+        self._page = page.view(np.uint32).reshape(-1)
+        self._table = np.ascontiguousarray(tables).view(np.uint32).reshape(-1)
+        destinations, bases, side_source, side_dest, side_base = [], [], [], [], []
+        width = page.shape[1]
+        start = 0
+        for item, place, i in zip(items, places, table_of, strict=True):
+            target = _destinations(item, place, width)
+            maps = item.maps.count if scaling == "map" and item.look in ("slabs", "sheet") else 1
+            self.runs.append(Run(item, start, start + len(target), maps))
+            destinations.append(target)
+            bases.append(np.full(len(target), 2 * i * ROW, dtype=np.intp))
+            if item.look in ("cells", "cubes"):
+                side_source.append(np.arange(start, start + len(target)))
+                side_dest.append(target + width)
+                side_base.append(np.full(len(target), (2 * i + 1) * ROW, dtype=np.intp))
+            start += len(target)
+        self._dest = _joined(destinations)
+        self._base = _joined(bases)
+        self._side = _joined(side_source), _joined(side_dest), _joined(side_base)
+        self._starts = np.concatenate([
+            np.arange(r.maps) * ((r.stop - r.start) // r.maps) + r.start for r in self.runs
+        ]) if self.runs else np.zeros(1, dtype=np.intp)  # fmt: skip
+        self._starts = np.asarray(self._starts, dtype=np.intp)
+        self.buffer = np.zeros(start, dtype=np.float32)
+
+    def paint(self, encoding: Encoding, fixed: tuple[float, float] | None = None) -> None:
+        """Colour the buffer's values and write them into the page."""
+        if not len(self.buffer):
+            return
+        level = levels(self.buffer, self._starts, encoding, fixed)
+        source, dest, base = self._side
+        if len(source):
+            self._page[dest] = self._table[level[source] + base]
+        level += self._base
+        self._page[self._dest] = self._table[level]
+
+    def value_range(self, run: Run) -> tuple[float, float]:
+        """The least and the greatest finite value of a run; `(0, 0)` where there is none."""
+        part = self.buffer[run.start : run.stop]
+        part = part[np.isfinite(part)]
+        return (float(part.min()), float(part.max())) if part.size else (0.0, 0.0)
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.intp)
+
+
+def _destinations(item: Placement, place: tuple[int, int], page_width: int) -> np.ndarray:
+    """`(N,)` intp: the flat index in the page of every displayed value of the layer."""
+    row, column = place
+    if item.look in ("cells", "cubes"):
+        count = min(item.maps.size, item.grid[0] * item.grid[1])
+        return row * page_width + column + np.arange(count)
+    h, w = item.drawn
+    columns = item.grid[1] if item.look in ("slabs", "sheet") else 1
+    count = item.maps.count if item.look in ("slabs", "sheet") else 1
+    cells = (np.arange(h)[:, None] * page_width + np.arange(w)).reshape(-1)
+    index = np.arange(count)
+    corner = (row + index // columns * (h + item.gap)) * page_width + column + index % columns * (w + item.gap)
+    target = (corner[:, None] + cells).reshape(-1)
+    return target[: item.maps.size] if item.maps.style == "vector" else target

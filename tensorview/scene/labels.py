@@ -1,0 +1,178 @@
+"""The texts in the scene: a name and a shape above every layer, a class and its share beside every output cube."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .atlas import pack
+from .camera import PITCH, YAW
+from .layout import Placement
+from .mesh import Surface, rectangles
+from .text import LINE, PIXELS, shorten, text_mask
+
+BUDGET = 1_000_000
+NAME_HEIGHT, SHAPE_HEIGHT = 0.135, 0.1
+LONGEST = 22
+STAIR = math.tan(math.radians(PITCH))
+VALUE_PIXELS = 26
+
+
+@dataclass(frozen=True)
+class Label:
+    """A text in the scene.
+
+    Attributes:
+        corner: top left as seen from +z, `(3,)` in the scene's unit.
+        height: of its line, in the scene's unit.
+        layer: index of the layer that it belongs to.
+    """
+
+    text: str
+    corner: tuple[float, float, float]
+    height: float
+    layer: int
+    bold: bool = False
+
+
+@dataclass(eq=False)
+class TextPage:
+    """Texts in one page: `coverage` `(height, width)` uint8, and the rectangles that show it."""
+
+    coverage: np.ndarray
+    places: list[tuple[int, int]]
+    surface: Surface
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`6 × 28 × 28`; a scalar is `1`."""
+    return " × ".join(map(str, shape)) or "1"
+
+
+def layer_labels(items: Sequence[Placement], shapes: Sequence[tuple[int, ...]], edge: float) -> list[Label]:
+    """A name and below it a shape above every layer, where no nearer layer hides them in the first view.
+
+    Seen from above, layers further along stand higher, so their texts rise like stairs; a text is as large as its step.
+    """
+    texts = [(shorten(item.name, LONGEST), shape_text(shape)) for item, shape in zip(items, shapes, strict=True)]
+    heights = _even([_height(items, i, *texts[i], edge) for i in range(len(items))])
+    labels = []
+    for i, (item, (name, shape), height) in enumerate(zip(items, texts, heights, strict=True)):
+        small = height * SHAPE_HEIGHT / NAME_HEIGHT
+        y = _clear_height(items, i, _width(name, shape) * height) + edge * 0.02 + small * LINE
+        x, z = item.centre[0] - item.size[0] / 2, item.centre[2] - item.size[2] / 2
+        labels.append(Label(name, (x, y + height * LINE, z), height * LINE, i, bold=True))
+        labels.append(Label(shape, (x, y, z), small * LINE, i))
+    return labels
+
+
+def _width(name: str, shape: str) -> float:
+    """Width of the two lines over the height of the name's letters."""
+    return max(len(name) * 0.66, len(shape) * 0.42)
+
+
+def _height(items: Sequence[Placement], i: int, name: str, shape: str, edge: float) -> float:
+    step = _step(items, i)
+    return min(edge * NAME_HEIGHT, max(step * STAIR / 2.1, 0.8 * step / _width(name, shape)))
+
+
+def _even(heights: list[float]) -> list[float]:
+    """No height more than a quarter above that of a neighbour."""
+    return [min(h, 1.25 * min(heights[max(0, i - 1) : i + 2])) for i, h in enumerate(heights)]
+
+
+def _step(items: Sequence[Placement], i: int) -> float:
+    """Distance along the axis to the next layer; the last has that to the one before it."""
+    other = items[i + 1] if i + 1 < len(items) else items[i - 1]
+    return abs(other.centre[2] - items[i].centre[2]) or 2 * items[i].size[0]
+
+
+def _clear_height(items: Sequence[Placement], i: int, width: float) -> float:
+    """The lowest place above layer `i` at which a text of that width is not behind a nearer layer in the first view."""
+    item = items[i]
+    across, away = math.cos(math.radians(YAW)), math.sin(math.radians(YAW))
+    rise = math.tan(math.radians(PITCH))
+    start = (item.centre[0] - item.size[0] / 2) * across - item.centre[2] * away
+    height = item.centre[1] + item.size[1] / 2
+    for nearer in items[max(0, i - 8) : i]:
+        right = (nearer.centre[0] + nearer.size[0] / 2) * across - nearer.centre[2] * away
+        if right > start and nearer.centre[0] * across - nearer.centre[2] * away < start + width * across:
+            top = nearer.centre[1] + nearer.size[1] / 2
+            height = max(height, top - (nearer.centre[2] - item.centre[2]) * rise)
+    return height
+
+
+def class_labels(item: Placement, texts: Sequence[str]) -> list[Label]:
+    """A text to the right of every cube, from top to bottom."""
+    cell = item.cell
+    x0 = item.centre[0] + cell * 1.55
+    top = item.centre[1] + item.size[1] / 2
+    z = item.centre[2] + item.size[2] / 2
+    height = cell * 0.92
+    return [
+        Label(text, (x0, top - k * cell * 1.25 - (cell - height) / 2, z), height, item.layer)
+        for k, text in enumerate(texts)
+    ]
+
+
+def text_page(labels: Sequence[Label], pixels: int = PIXELS, widest: Sequence[str] | None = None) -> TextPage:
+    """Draw the labels into one page.
+
+    Args:
+        pixels: height of the letters; less where the page would burst its budget of `BUDGET` texels. Where even small
+            letters would, only every second, third, ... label is drawn.
+        widest: for texts that change, a text of every label's greatest width.
+    """
+    labels = list(labels)
+    reserve = list(widest) if widest is not None else [label.text for label in labels]
+    masks = _masks(labels, reserve, pixels)
+    while sum(m.size for m in masks) > BUDGET and pixels > 14:
+        pixels = int(pixels * 0.8)
+        masks = _masks(labels, reserve, pixels)
+    step = -(-sum(m.size for m in masks) // BUDGET) if masks else 1
+    labels, masks = labels[:: max(1, step)], masks[:: max(1, step)]
+    places, height, width = pack([(m.shape[0] + 2, m.shape[1] + 2) for m in masks])
+    places = [(r + 1, c + 1) for r, c in places]
+    coverage = np.zeros((height, width), dtype=np.uint8)
+    for label, mask, place in zip(labels, masks, places, strict=True):
+        if widest is None or label.text:
+            write_text(coverage, place, mask.shape, label.text, pixels, label.bold)
+    return TextPage(coverage, places, _surface(labels, masks, places, coverage.shape))
+
+
+def write_text(
+    coverage: np.ndarray,
+    place: tuple[int, int],
+    room: tuple[int, int],
+    text: str,
+    pixels: int,
+    bold: bool = False,
+) -> None:
+    """Replace the text in a rectangle of the page; what does not fit is cut off."""
+    row, column = place
+    target = coverage[row : row + room[0], column : column + room[1]]
+    mask = text_mask(text, pixels, bold)[:, : room[1]]
+    target[:] = 0
+    target[: mask.shape[0], : mask.shape[1]] = mask
+
+
+def _masks(labels: Sequence[Label], reserve: Sequence[str], pixels: int) -> list[np.ndarray]:
+    return [text_mask(text, pixels, label.bold) for text, label in zip(reserve, labels, strict=True)]
+
+
+def _surface(
+    labels: Sequence[Label],
+    masks: Sequence[np.ndarray],
+    places: Sequence[tuple[int, int]],
+    page: tuple[int, ...],
+) -> Surface:
+    corner = np.array([label.corner for label in labels], dtype=float).reshape(-1, 3)
+    shape = np.array([m.shape for m in masks], dtype=float).reshape(-1, 2)
+    height = np.array([label.height for label in labels])
+    size = np.stack([height * shape[:, 1] / shape[:, 0] if len(shape) else height, height], axis=1)
+    at = np.array(places, dtype=float).reshape(-1, 2)
+    uv = np.concatenate([at[:, ::-1], (at + shape)[:, ::-1]], axis=1) / [page[1], page[0], page[1], page[0]]
+    return rectangles(corner, size, uv, np.array([label.layer for label in labels], dtype=np.int32))

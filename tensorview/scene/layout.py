@@ -1,0 +1,196 @@
+"""Where every layer stands: along one axis in execution order, the input nearest to the person.
+
+The axis is -z. Columns of a map run along +x, rows along -y, so a map is seen as an image from +z. The unit is the edge of
+one cell of a feature map, so a pooled map is half as large in space as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .arrange import Arrangement, Maps, as_maps, grid_for
+
+if TYPE_CHECKING:
+    from ..capture import Layer
+
+Look = Literal["slab", "box", "slabs", "sheet", "strip", "cells", "cubes"]
+
+MOST_CUBES = 20
+TOP_CUBES = 5
+MOST_SLABS = 64
+MOST_CELLS = 256
+GAP_TEXELS = 1
+SLAB_DEPTH = 0.02
+CELL_OPEN = 2.2
+SPACING = 0.62
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One layer as it is drawn.
+
+    Attributes:
+        layer: index into the scene's layers (inputs first).
+        look: "slab" is one map; "box" a closed stack of maps; "slabs" a box a map; "sheet" all maps in one texture;
+            "strip" a wrapped vector; "cells" a vector with a box a unit; "cubes" classes with their probabilities.
+        grid: rows and columns of maps, or of cells in a vector.
+        factor: cells are averaged `factor` x `factor` for display; 1 shows every one.
+        cell: edge of one displayed cell, in the scene's unit.
+        gap: texels between two maps of a sheet.
+        centre: `(3,)`; size: `(3,)`, width, height and depth.
+    """
+
+    layer: int
+    name: str
+    kind: str
+    maps: Maps
+    look: Look
+    grid: tuple[int, int]
+    factor: int
+    cell: float
+    gap: int
+    centre: tuple[float, float, float]
+    size: tuple[float, float, float]
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Height and width in texels of one displayed map."""
+        return math.ceil(self.maps.height / self.factor), math.ceil(self.maps.width / self.factor)
+
+    @property
+    def texture(self) -> tuple[int, int]:
+        """Height and width in texels of this layer's rectangle in the page."""
+        h, w = self.drawn
+        if self.look in ("slabs", "sheet"):
+            rows, columns = self.grid
+            return rows * (h + self.gap) - self.gap, columns * (w + self.gap) - self.gap
+        if self.look in ("cells", "cubes"):
+            return 2, self.grid[0] * self.grid[1]
+        return h, w
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """`(2, 3)` float64: the lowest and the highest corner."""
+        half = np.asarray(self.size) / 2
+        return np.stack([np.asarray(self.centre) - half, np.asarray(self.centre) + half])
+
+
+def arrange_layers(
+    layers: Sequence[Layer],
+    opened: Collection[str],
+    classes: Collection[str],
+    arrangement: Arrangement,
+    budget: int,
+) -> list[Placement]:
+    """A placement for every layer, in order, none overlapping another.
+
+    Args:
+        opened: names of the layers that show every map.
+        classes: names of the vectors that are shown as classes.
+        budget: most texels that all the layers may take together; larger layers are averaged for display.
+    """
+    every = [as_maps(layer.shape, layer.kind) for layer in layers]
+    edge = max((max(m.height, m.width) for m in every if m.style != "vector"), default=12)
+    shown = [
+        _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge)
+        for i, (layer, maps) in enumerate(zip(layers, every, strict=True))
+    ]
+    return _along_axis(_within_budget(shown, budget), edge)
+
+
+def _shown(
+    index: int, layer: Layer, maps: Maps, is_open: bool, is_classes: bool, arrangement: Arrangement, edge: int
+) -> Placement:
+    """The layer's look and size, before it has a place."""
+    look: Look
+    grid, cell, gap = (1, 1), 1.0, 0
+    if maps.style == "vector":
+        grid = (maps.height, maps.width)
+        look, cell = "strip", max(1.0, edge / 60)
+        if is_classes and (maps.size <= MOST_CUBES or not is_open):
+            look, grid, cell = (
+                "cubes",
+                (min(maps.size, MOST_CUBES if maps.size <= MOST_CUBES else TOP_CUBES), 1),
+                0.0,
+            )
+            cell = max(2.0, edge * 1.3 / grid[0] * 0.8) if grid[0] > 4 else edge / 5
+        elif is_open and maps.size <= MOST_CELLS:
+            look, cell = "cells", cell * CELL_OPEN
+    elif maps.count == 1:
+        look = "slab"
+    elif is_open:
+        gap = max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
+        grid = grid_for(maps, maps.height + gap, maps.width + gap, arrangement)
+        look = "slabs" if maps.count <= MOST_SLABS else "sheet"
+    else:
+        look = "box"
+    bare = Placement(index, layer.name, layer.kind, maps, look, grid, 1, cell, gap, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    return replace(bare, size=_size(bare, edge))
+
+
+def _size(item: Placement, edge: int) -> tuple[float, float, float]:
+    maps, cell = item.maps, item.cell
+    if item.look == "cubes":
+        return cell, cell * 1.25 * item.grid[0] - cell * 0.25, cell
+    if item.look in ("cells", "strip"):
+        thick = cell * (0.8 if item.look == "cells" else 0.6)
+        return item.grid[1] * cell, item.grid[0] * cell, thick
+    if item.look == "box":
+        depth = 1.5 * math.sqrt(maps.count * max(1.0, edge / 28))
+        return float(maps.width), float(max(maps.height, edge * 0.02)), depth
+    height, width = item.texture
+    return width * cell, max(height * cell, edge * 0.02), max(0.4, edge * SLAB_DEPTH)
+
+
+def _within_budget(items: list[Placement], budget: int) -> list[Placement]:
+    """Average the layers with the most texels, until all of them together are within the budget."""
+    items = list(items)
+    texels = np.array([math.prod(p.texture) for p in items], dtype=np.int64)
+    fixed = np.array([p.maps.style == "vector" for p in items])
+    while texels.sum() > budget:
+        i = int(np.where(fixed, 0, texels).argmax())
+        if fixed[i] or max(items[i].drawn) <= 1:
+            break
+        gap = max(1, items[i].gap // 2) if items[i].gap else 0
+        items[i] = replace(items[i], factor=items[i].factor + 1, gap=gap)
+        texels[i] = math.prod(items[i].texture)
+    return items
+
+
+def _along_axis(items: list[Placement], edge: int) -> list[Placement]:
+    """Give every layer its place on the axis; wider neighbours stand further apart, so that neither hides the other."""
+    placed: list[Placement] = []
+    z = 0.0
+    for previous, item in zip([None, *items], items, strict=False):
+        if previous is not None:
+            width = (previous.size[0] + item.size[0]) / 2
+            gap = max(edge * 0.34, SPACING * width)
+            z -= previous.size[2] / 2 + gap + item.size[2] / 2
+        placed.append(replace(item, centre=(0.0, 0.0, z)))
+    return placed
+
+
+def shift_between(old: Sequence[Placement], new: Sequence[Placement]) -> tuple[np.ndarray, np.ndarray]:
+    """The affine map that takes every layer's new box to its old one: where an animation begins.
+
+    Returns:
+        `(scale, offset)`, each `(layers, 3)` float64: a point `p` of layer `i` begins at `p * scale[i] + offset[i]`.
+        A layer that has no old place begins in the middle of its new one.
+    """
+    before = {p.name: p for p in old}
+    scale = np.zeros((len(new), 3))
+    offset = np.zeros((len(new), 3))
+    for i, item in enumerate(new):
+        centre = np.asarray(item.centre)
+        was = before.get(item.name)
+        if was is None:
+            offset[i] = centre
+            continue
+        scale[i] = np.asarray(was.size) / np.asarray(item.size)
+        offset[i] = np.asarray(was.centre) - centre * scale[i]
+    return scale, offset

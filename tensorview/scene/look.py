@@ -1,0 +1,95 @@
+"""Every choice about a scene that does not come from the trace."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import get_args
+
+from ..errors import SceneError
+from .arrange import Arrangement
+from .colouring import AGGREGATES, SCALINGS, Aggregate, Scaling
+from .palette import ENCODINGS, Encoding, Theme, theme_named
+
+BUDGET = 1_000_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a trace is shown.
+
+    Attributes:
+        open: names of the layers that show every feature map.
+        theme: "dark" or "light", or a `Theme`.
+        encoding: "kind" (hue says the kind of layer, brightness and opacity the value), "sequential" or "signed".
+        scaling: "layer" (one scale a layer), "map" (one a feature map) or "fixed" (`value_range` for all).
+        value_range: lowest and highest value of the "fixed" scale.
+        arrangement: "grid", or "row" for all maps of a layer side by side.
+        aggregate: what a closed layer shows of its maps at every cell: their "mean" or their "max".
+        class_names: names of the output's classes; with them outputs are shown as probabilities.
+        budget: most texels that the layers may take; larger layers are averaged for display.
+        labels: whether names and shapes stand under the layers.
+    """
+
+    open: frozenset[str] = frozenset()
+    theme: Theme | str = "dark"
+    encoding: Encoding = "kind"
+    scaling: Scaling = "layer"
+    value_range: tuple[float, float] = (0.0, 1.0)
+    arrangement: Arrangement = "grid"
+    aggregate: Aggregate = "mean"
+    class_names: tuple[str, ...] = ()
+    budget: int = BUDGET
+    labels: bool = True
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise SceneError(f"there is no {name} {value!r}; choose one of {', '.join(allowed)}")
+        theme_named(self.theme)
+        low, high = self.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise SceneError(f"value_range is {low} to {high}; it needs two finite numbers, the lower one first")
+        if self.budget < 1:
+            raise SceneError(f"budget is {self.budget} texels; it needs at least 1")
+
+    def changed(self, **choices: object) -> Look:
+        """A copy with other choices.
+
+        Raises:
+            SceneError: a choice does not exist, or its value is not allowed.
+        """
+        known = [f.name for f in fields(self)]
+        for name in choices:
+            if name not in known:
+                raise SceneError(f"a scene has no choice {name!r}; it has {', '.join(known)}")
+        if "class_names" in choices:
+            choices["class_names"] = tuple(choices["class_names"])  # type: ignore[arg-type]
+        return replace(self, **choices)  # type: ignore[arg-type]
+
+
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "encoding": ENCODINGS,
+    "scaling": SCALINGS,
+    "aggregate": AGGREGATES,
+    "arrangement": get_args(Arrangement),
+}
+
+
+def opened(names: str | Iterable[str], known: Sequence[str]) -> frozenset[str]:
+    """The layers that `names` opens; `"*"` opens all.
+
+    Raises:
+        SceneError: there is no such layer; near names are offered.
+    """
+    wanted = [names] if isinstance(names, str) else list(names)
+    if "*" in wanted:
+        return frozenset(known)
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.4) or list(known[:6])
+            raise SceneError(f"there is no layer {name!r} to open; near names are {', '.join(near)}")
+    return frozenset(wanted)

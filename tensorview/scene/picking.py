@@ -1,0 +1,162 @@
+"""Which cell a ray meets, and where a cell or a window of cells stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .camera import Ray
+from .layout import Placement
+
+
+@dataclass(frozen=True)
+class Window:
+    """Cells of one map: rows `top..bottom` and columns `left..right`, the ends excluded.
+
+    `channel` is the map; `None` stands for all of a layer's maps at once, as a closed box shows them.
+    """
+
+    channel: int | None
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The cell under a ray.
+
+    Attributes:
+        layer: its name.
+        placement: index of the layer's placement.
+        channel: the map; `None` where a closed box shows all of them.
+        row, column: of the cell within the map.
+        index: into `trace[layer].values`; `None` for a closed box.
+        distance: from the ray's origin, in the scene's unit.
+    """
+
+    layer: str
+    placement: int
+    channel: int | None
+    row: int
+    column: int
+    index: tuple[int, ...] | None
+    distance: float
+
+
+def meet_boxes(ray: Ray, centre: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """`(N,)` float64 distance along the ray to each of `N` boxes, infinite where it misses.
+
+    The slab method (Kay and Kajiya, 1986).
+    """
+    direction = np.where(np.abs(ray.direction) < 1e-12, 1e-12, ray.direction)
+    low = (centre - size / 2 - ray.origin) / direction
+    high = (centre + size / 2 - ray.origin) / direction
+    near, far = np.minimum(low, high).max(axis=1), np.maximum(low, high).min(axis=1)
+    return np.where((near <= far) & (far > 0), np.maximum(near, 0), np.inf)
+
+
+def pick(ray: Ray, items: Sequence[Placement], slabs: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> Hit | None:
+    """The nearest cell that the ray meets; gaps between maps let it through."""
+    distance = meet_boxes(ray, slabs["centre"].astype(float), slabs["size"].astype(float))
+    for k in np.argsort(distance, kind="stable"):
+        if not np.isfinite(distance[k]):
+            return None
+        slab = slabs[k]
+        point = ray.origin + ray.direction * distance[k]
+        across = (point[0] - (slab["centre"][0] - slab["size"][0] / 2)) / slab["size"][0]
+        down = ((slab["centre"][1] + slab["size"][1] / 2) - point[1]) / slab["size"][1]
+        item = items[slab["layer"]]
+        cell = _cell(item, int(slab["channel"]), float(np.clip(across, 0, 1)), float(np.clip(down, 0, 1)))
+        if cell is not None:
+            index = value_index(item, shapes[item.layer], *cell)
+            return Hit(item.name, int(slab["layer"]), *cell, index, float(distance[k]))
+    return None
+
+
+def _cell(item: Placement, channel: int, across: float, down: float) -> tuple[int | None, int, int] | None:
+    """Map, row and column at a place on a slab, both 0..1; `None` in a gap or after a vector's last unit."""
+    height, width = item.maps.height, item.maps.width
+    if item.look in ("cells", "cubes"):
+        return 0, *divmod(channel, width)
+    if item.look == "sheet":
+        h, w = item.drawn
+        rows, columns = item.texture
+        row, column = min(down * rows, rows - 1e-6), min(across * columns, columns - 1e-6)
+        place, inside = divmod(row, h + item.gap), divmod(column, w + item.gap)
+        if place[1] >= h or inside[1] >= w:
+            return None
+        channel = int(place[0]) * item.grid[1] + int(inside[0])
+        if channel >= item.maps.count:
+            return None
+        down, across = place[1] / h, inside[1] / w
+    r, c = min(int(down * height), height - 1), min(int(across * width), width - 1)
+    if item.maps.style == "vector" and r * width + c >= item.maps.size:
+        return None
+    return (None if item.look == "box" else max(channel, 0)), r, c
+
+
+def value_index(
+    item: Placement, shape: tuple[int, ...], channel: int | None, row: int, column: int
+) -> tuple[int, ...] | None:
+    """The index into the layer's values of a cell; `None` where it stands for all maps."""
+    if channel is None:
+        return None
+    maps = item.maps
+    flat = (channel * maps.height + row) * maps.width + column
+    return tuple(int(i) for i in np.unravel_index(flat, shape)) if shape else ()
+
+
+def cell_of(item: Placement, shape: tuple[int, ...], index: tuple[int, ...]) -> tuple[int, int, int]:
+    """Map, row and column of an index into the layer's values."""
+    flat = int(np.ravel_multi_index(index, shape)) if shape else 0
+    channel, rest = divmod(flat, item.maps.height * item.maps.width)
+    return channel, *divmod(rest, item.maps.width)
+
+
+def outline(item: Placement, window: Window) -> np.ndarray | None:
+    """`(4, 3)` float64 corners of a window on the layer's front, in order around it; `None` where it is not shown."""
+    left, top, width, height = _map_rectangle(item, window)
+    if width == 0:
+        return None
+    rows, columns = (item.maps.height, item.maps.width) if item.look not in ("cells", "cubes") else (1, 1)
+    y0, y1 = top - height * window.top / rows, top - height * window.bottom / rows
+    x0, x1 = left + width * window.left / columns, left + width * window.right / columns
+    if item.look in ("cells", "cubes"):
+        x0, x1, y0, y1 = left, left + width, top, top - height
+    z = item.centre[2] + item.size[2] / 2 + 0.02 * max(1.0, item.cell)
+    return np.array([[x0, y0, z], [x1, y0, z], [x1, y1, z], [x0, y1, z]])
+
+
+def _map_rectangle(item: Placement, window: Window) -> tuple[float, float, float, float]:
+    """Left, top, width and height of the map (or of the cell, where every cell is a box) that a window lies in."""
+    left, top = item.centre[0] - item.size[0] / 2, item.centre[1] + item.size[1] / 2
+    if item.look == "cubes":
+        unit = window.top * item.maps.width + window.left
+        if unit >= item.grid[0]:
+            return 0.0, 0.0, 0.0, 0.0
+        return left, top - unit * item.cell * 1.25, item.cell, item.cell
+    if item.look == "cells":
+        return (
+            left + window.left * item.cell,
+            top - window.top * item.cell,
+            item.cell * 0.86,
+            item.cell * 0.86,
+        )
+    if item.look in ("slabs", "sheet"):
+        if window.channel is None:
+            return left, top, item.size[0], item.size[1]
+        rows, columns = item.texture
+        h, w = item.drawn
+        row, column = divmod(window.channel, item.grid[1])
+        unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
+        return (
+            left + column * (w + item.gap) * unit_x,
+            top - row * (h + item.gap) * unit_y,
+            w * unit_x,
+            h * unit_y,
+        )
+    return left, top, item.size[0], item.size[1]

@@ -1,0 +1,301 @@
+"""The scene: where everything stands and what colour it has, as plain arrays that know nothing of how they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SceneError
+from .atlas import pack
+from .camera import Camera, Ray, fit_camera
+from .colouring import Colouring, shown_values
+from .feeding import Feeding, feeding
+from .labels import layer_labels, text_page
+from .layout import Placement, arrange_layers
+from .links import link_lines
+from .look import Look, opened
+from .mesh import SLAB, Lines, Surface, boxes, wireframes
+from .pages import Page, Patch
+from .palette import RGB, lookup_table, mix, theme_named
+from .picking import Hit, Window, outline, pick
+from .shares import Shares
+
+if TYPE_CHECKING:
+    from ..capture import Layer, Trace
+
+FRAMED = ("box", "strip", "slab", "sheet")
+
+
+class Scene:
+    """A trace, laid out and coloured.
+
+    Args:
+        trace: what a forward pass did.
+        open: layers to open, by name; `"*"` opens all.
+        look: every other choice; keywords (`theme=`, `encoding=`, ...) replace single fields of it, see `Look`.
+        camera: the view; by default one that has everything in frame.
+        aspect: width over height that the default camera fits.
+
+    Attributes:
+        layers: the trace's inputs and layers, in the order in which they stand.
+        placements: one a layer.
+        slabs: structured array of `mesh.SLAB`, the layers in order.
+        pages: "cells" (RGBA), "names" and "shares" (coverage of text).
+        cells, names, shares: the textured quads that show the pages.
+        frames, links: lines.
+        labels: names and shapes, two for every layer, empty where `look.labels` is off.
+
+    Raises:
+        SceneError: a layer to open or a choice does not exist, or nothing in the trace can be drawn.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        open: str | Iterable[str] | None = None,
+        *,
+        look: Look | None = None,
+        camera: Camera | None = None,
+        aspect: float = 16 / 9,
+        **choices: object,
+    ) -> None:
+        self.trace = trace
+        self.layers: tuple[Layer, ...] = (*trace.inputs, *trace.layers)
+        if not self.layers:
+            raise SceneError("there is nothing to draw: the trace has no layer that returned a tensor")
+        self._index = {layer.name: i for i, layer in enumerate(self.layers)}
+        if open is not None:
+            choices["open"] = opened(open, list(self._index))
+        self.look = (look or Look()).changed(**choices)
+        self.theme = theme_named(self.look.theme)
+        self._lay_out()
+        self._draw_pages()
+        self.camera = camera or self.first_camera(aspect)
+        self._show()
+
+    def __repr__(self) -> str:
+        height, width = self.pages[0].shape
+        return f"Scene({len(self.layers)} layers, {len(self.look.open)} open, {len(self.slabs)} slabs, page {height} x {width})"
+
+    # Building ------------------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        look, theme = self.look, self.theme
+        self.placements = arrange_layers(self.layers, look.open, self._class_layers(), look.arrangement, look.budget)
+        flat = [max(p.maps.height, p.maps.width) for p in self.placements if p.maps.style != "vector"]
+        self.edge = max(flat, default=12)
+        edges = [
+            (self._index[parent], i)
+            for i, layer in enumerate(self.layers)
+            for parent in layer.parents
+            if parent in self._index
+        ]
+        self.links = link_lines(self.placements, edges, theme.link, mix(theme.link, theme.text, 0.35))
+        self.frames = _frames(self.placements, [theme.hue(p.kind) for p in self.placements])
+
+    def _class_layers(self) -> frozenset[str]:
+        """Outputs that are shown as classes: vectors as long as the class names, or without names any short vector."""
+        names = self.look.class_names
+        found = set()
+        for name in self.trace.outputs:
+            shape = self.layers[self._index[name]].shape if name in self._index else ()
+            if len(shape) == 1 and (shape[0] == len(names) if names else shape[0] <= 20):
+                found.add(name)
+        return frozenset(found)
+
+    def _draw_pages(self) -> None:
+        kinds = sorted({p.kind for p in self.placements})
+        sizes = [(h + 1, w + 1) for h, w in (p.texture for p in self.placements)]
+        places, height, width = pack([*sizes, (1, len(kinds))])
+        swatch_row, swatch_column = places.pop()
+        page = np.zeros((height, width, 4), dtype=np.uint8)
+        for k, kind in enumerate(kinds):
+            page[swatch_row, swatch_column + k] = self._side_colour(kind)
+        which = [kinds.index(p.kind) for p in self.placements]
+        tables = np.stack([self._tables(kind) for kind in kinds])
+        self._colouring = Colouring(self.placements, places, page, tables, which, self.look.scaling)
+        sides = [(swatch_row, swatch_column + k) for k in which]
+        self.slabs = _slabs(self.placements, places, sides, page.shape)
+        self.cells: Surface = boxes(self.slabs)
+        shapes = [layer.shape for layer in self.layers]
+        self.labels = layer_labels(self.placements, shapes, self.edge) if self.look.labels else []
+        names = text_page(self.labels)
+        self.names: Surface = names.surface
+        cubes = [p for p in self.placements if p.look == "cubes"]
+        self._shares = Shares(cubes, self.look.class_names)
+        self.shares: Surface = self._shares.surface
+        self.pages = (
+            Page("cells", page, smooth=False),
+            Page("names", names.coverage, smooth=True),
+            self._shares.page,
+        )
+
+    def _side_colour(self, kind: str) -> tuple[int, int, int, int]:
+        return (*mix(self.theme.hue(kind), self.theme.background, 0.45), 165 if self.theme.dark else 130)
+
+    def _tables(self, kind: str) -> np.ndarray:
+        """`(2, ROW, 4)` uint8: the look-up table of fronts, and a darker one for the sides of cubes."""
+        front = lookup_table(self.look.encoding, kind, self.theme)
+        side = front.copy()
+        side[:, :3] = front[:, :3] * (0.62 if self.theme.dark else 0.8)
+        return np.stack([front, side])
+
+    # Values --------------------------------------------------------------------------------------------------------
+
+    def update(self, trace: Trace) -> list[Patch]:
+        """Show another pass through the same network: only pixels change.
+
+        Args:
+            trace: of the same model and the same shapes as the one that the scene was built from.
+
+        Returns:
+            The rectangles of the pages that changed, views of the pages' own arrays.
+
+        Raises:
+            SceneError: the layers are others; build a new scene for them.
+        """
+        layers = (*trace.inputs, *trace.layers)
+        if len(layers) != len(self.layers):
+            raise SceneError(
+                f"the trace has {len(layers)} layers, the scene {len(self.layers)}: build a new scene for it"
+            )
+        for old, new in zip(self.layers, layers, strict=True):
+            if old.shape != new.shape or old.name != new.name:
+                raise SceneError(
+                    f"the scene was built for {old.name!r} of shape {old.shape}, not for {new.name!r} of {new.shape}: "
+                    "build a new scene for it"
+                )
+        self.trace, self.layers = trace, layers
+        return self._show()
+
+    def _show(self) -> list[Patch]:
+        buffer = self._colouring.buffer
+        patches: list[Patch] = [self.pages[0].whole()]
+        for run in self._colouring.runs:
+            values = self.layers[run.item.layer].values
+            if values is None:
+                buffer[run.start : run.stop] = 0
+            elif run.item.look == "cubes":
+                buffer[run.start : run.stop], changed = self._shares.show(run.item, values)
+                patches += changed
+            else:
+                buffer[run.start : run.stop] = shown_values(run.item, values, self.look.aggregate)
+        self._colouring.paint(self.look.encoding, self.look.value_range if self.look.scaling == "fixed" else None)
+        return patches
+
+    def page(self, name: str) -> Page:
+        """The page "cells", "names" or "shares"."""
+        return next(p for p in self.pages if p.name == name)
+
+    # Seeing --------------------------------------------------------------------------------------------------------
+
+    def corners(self) -> np.ndarray:
+        """`(N, 3)` float64: the corners of everything that a view must have in frame."""
+        boxes_ = np.concatenate([p.bounds for p in self.placements])
+        low, high = boxes_[::2], boxes_[1::2]
+        solid = [np.where(np.array([x, y, z], bool), high, low) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+        return np.concatenate([*solid, self.names.points, self.shares.points, self.links.points]).astype(float)
+
+    def first_camera(self, aspect: float = 16 / 9) -> Camera:
+        """The view that faces the maps and has the whole network in frame.
+
+        Args:
+            aspect: width over height of the picture.
+        """
+        return fit_camera(self.corners(), aspect)
+
+    def pick(self, ray: Ray) -> Hit | None:
+        """The nearest cell that the ray meets, `None` where it meets none."""
+        return pick(ray, self.placements, self.slabs, [layer.shape for layer in self.layers])
+
+    def value(self, hit: Hit) -> float | None:
+        """The exact value of a picked cell; of a closed box what it shows there; `None` where none was captured."""
+        values = self.layers[self.placements[hit.placement].layer].values
+        if values is None:
+            return None
+        if hit.index is not None:
+            return float(values[hit.index])
+        column = values.reshape(self.placements[hit.placement].maps.shape)[:, hit.row, hit.column]
+        return float(column.mean() if self.look.aggregate == "mean" else column.max())
+
+    def outline(self, hit: Hit) -> np.ndarray:
+        """`(4, 3)` float64: the corners of the picked cell."""
+        item = self.placements[hit.placement]
+        shown = outline(item, Window(hit.channel, hit.row, hit.row + 1, hit.column, hit.column + 1))
+        return shown if shown is not None else np.repeat(np.array([item.centre]), 4, axis=0)
+
+    def feeding(self, hit: Hit) -> Feeding:
+        """What truly feeds the picked cell."""
+        return feeding(hit, self.layers, self.placements, self.outline(hit))
+
+    def legend(self) -> list[tuple[str, RGB]]:
+        """The kinds of layer in the scene with their hues, in the order in which they first stand."""
+        return [(kind, self.theme.hue(kind)) for kind in dict.fromkeys(p.kind for p in self.placements)]
+
+    def value_range(self, layer: str) -> tuple[float, float]:
+        """The values at the two ends of a layer's colour scale; with "map" scaling the ends over all its maps."""
+        if self.look.scaling == "fixed":
+            return self.look.value_range
+        run = next(r for r in self._colouring.runs if r.item.name == layer)
+        low, high = self._colouring.value_range(run)
+        return (-max(abs(low), abs(high)), max(abs(low), abs(high))) if self.look.encoding == "signed" else (low, high)
+
+
+def _frames(items: Sequence[Placement], hues: Sequence[RGB]) -> Lines:
+    framed = [p for p in items if p.look in FRAMED]
+    return wireframes(
+        np.array([p.centre for p in framed], dtype=float).reshape(-1, 3),
+        np.array([p.size for p in framed], dtype=float).reshape(-1, 3) * 1.004,
+        np.array([hues[p.layer] for p in framed], dtype=np.uint8).reshape(-1, 3),
+        np.array([p.layer for p in framed], dtype=np.int32),
+    )
+
+
+def _slabs(
+    items: Sequence[Placement],
+    places: Sequence[tuple[int, int]],
+    sides: Sequence[tuple[int, int]],
+    page: tuple[int, ...],
+) -> np.ndarray:
+    parts = [_slabs_of(*each) for each in zip(items, places, sides, strict=True)]
+    slabs = np.concatenate(parts)
+    slabs["uv"] /= (page[1], page[0], page[1], page[0])
+    slabs["side"] /= (page[1], page[0])
+    return slabs
+
+
+def _slabs_of(item: Placement, place: tuple[int, int], side: tuple[int, int]) -> np.ndarray:
+    """The slabs of one placement, `uv` and `side` in texels."""
+    row, column = place
+    if item.look in ("slabs", "cells", "cubes"):
+        count = item.maps.count if item.look == "slabs" else min(item.maps.size, item.grid[0] * item.grid[1])
+    else:
+        count = 1
+    slabs = np.zeros(count, dtype=SLAB)
+    k = np.arange(count)
+    slabs["layer"], slabs["channel"] = item.layer, k if count > 1 or item.look == "cubes" else -1
+    slabs["side"] = (side[1] + 0.5, side[0] + 0.5)
+    slabs["centre"], slabs["size"] = item.centre, item.size
+    if item.look == "slabs":
+        h, w = item.drawn
+        rows, columns = item.texture
+        r, c = k // item.grid[1] * (h + item.gap), k % item.grid[1] * (w + item.gap)
+        unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
+        slabs["centre"][:, 0] = item.centre[0] - item.size[0] / 2 + (c + w / 2) * unit_x
+        slabs["centre"][:, 1] = item.centre[1] + item.size[1] / 2 - (r + h / 2) * unit_y
+        slabs["size"][:, 0], slabs["size"][:, 1] = w * unit_x, h * unit_y
+        slabs["uv"] = np.stack([column + c, row + r, column + c + w, row + r + h], axis=1)
+    elif item.look in ("cells", "cubes"):
+        step, edge = (item.cell * 1.25, item.cell) if item.look == "cubes" else (item.cell, item.cell * 0.86)
+        slabs["centre"][:, 0] = item.centre[0] - item.size[0] / 2 + edge / 2 + k % item.grid[1] * step
+        slabs["centre"][:, 1] = item.centre[1] + item.size[1] / 2 - edge / 2 - k // item.grid[1] * step
+        slabs["size"][:, :2] = edge
+        slabs["uv"] = np.stack([column + k + 0.5, np.full(count, row + 0.5)] * 2, axis=1)
+        slabs["side"] = np.stack([column + k + 0.5, np.full(count, row + 1.5)], axis=1)
+    else:
+        height, width = item.texture
+        inset = 0.01
+        slabs["uv"] = (column + inset, row + inset, column + width - inset, row + height - inset)
+    return slabs

@@ -1,0 +1,82 @@
+"""The classes beside the output cubes: which units are shown, and the text of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .classes import probabilities
+from .labels import VALUE_PIXELS, Label, class_labels, text_page, write_text
+from .layout import Placement
+from .pages import Page, Patch
+from .text import shorten, text_mask
+
+MOST_LETTERS = 18
+
+
+def share_text(name: str, value: float, named: bool) -> str:
+    """`7  98.2 %` for a class with a name, `7  -1.204` for a bare output."""
+    return f"{name}  {value * 100:.1f} %" if named else f"{name}  {value:.4g}"
+
+
+class Shares:
+    """Texts of all cubes, in a page of their own that is small because it changes with every input.
+
+    Args:
+        items: the placements whose look is "cubes".
+        names: of the classes; without them units are called by their index and show their value.
+    """
+
+    def __init__(self, items: Sequence[Placement], names: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._first: dict[int, int] = {}
+        self._widest: list[str] = []
+        labels: list[Label] = []
+        for item in items:
+            self._first[item.layer] = len(labels)
+            labels += class_labels(item, [""] * item.grid[0])
+            self._widest += [self._widest_text(item.maps.size)] * item.grid[0]
+        self._labels = [replace(label, bold=True) for label in labels]
+        drawn = text_page(self._labels, VALUE_PIXELS, self._widest)
+        self._places = drawn.places
+        self.surface = drawn.surface
+        self.page = Page("shares", drawn.coverage, smooth=True)
+
+    def show(self, item: Placement, values: np.ndarray) -> tuple[np.ndarray, list[Patch]]:
+        """What the cubes of a placement show for the outputs `values` `(K,)`.
+
+        Returns:
+            The value of every cube, `(cubes,)` float, and the rectangles of the page whose text changed. The text of the
+            greatest output is bold; NaN never is the greatest.
+        """
+        flat = values.reshape(-1)
+        named = bool(self._names)
+        shown = probabilities(flat) if named else flat
+        count = item.grid[0]
+        units = np.arange(count) if count == len(flat) else np.argsort(-shown, kind="stable")[:count]
+        winner = int(np.argmax(np.where(np.isnan(flat), -np.inf, flat)))
+        patches = []
+        for k, unit in enumerate(units, start=self._first[item.layer]):
+            patch = self._write(k, share_text(self._name(int(unit)), float(shown[unit]), named), unit == winner)
+            if patch is not None:
+                patches.append(patch)
+        return shown[units], patches
+
+    def _name(self, unit: int) -> str:
+        return shorten(self._names[unit], MOST_LETTERS) if self._names else str(unit)
+
+    def _widest_text(self, count: int) -> str:
+        name = max((self._name(i) for i in range(count)), key=lambda n: text_mask(n, VALUE_PIXELS, True).shape[1])
+        return share_text(name, 1.0 if self._names else -8.888e-10, bool(self._names))
+
+    def _write(self, k: int, text: str, bold: bool) -> Patch | None:
+        label = self._labels[k]
+        if label.text == text and label.bold == bold:
+            return None
+        self._labels[k] = replace(label, text=text, bold=bold)
+        row, column = self._places[k]
+        height, width = text_mask(self._widest[k], VALUE_PIXELS, True).shape
+        write_text(self.page.pixels, (row, column), (height, width), text, VALUE_PIXELS, bold)
+        return Patch("shares", row, column, self.page.pixels[row : row + height, column : column + width])
