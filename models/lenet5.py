@@ -25,6 +25,7 @@ class LeNet5(nn.Module):
     class_names = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
     preparation = "digit"
     weights = "lenet5.safetensors"
+    samples = "digits.npz"
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,10 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from strokes import STYLES, draw, random_hand
 from tensorview.models.lenet5 import LeNet5
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tensorview.opening import import_torchvision, prepare_digit
+from tensorview.opening.mnist import load_mnist
+
+PER_STYLE = 40  # drawn digits of each style, beside MNIST's thousands
 PIXEL = 2.0 / 28.0  # one pixel of a 28 x 28 image in the coordinates of grid_sample
 
 
@@ -39,21 +44,22 @@ class Recipe:
     seed: int = 0
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes, as MNIST's are, uint8."""
-    data = path.read_bytes()
-    rank = data[3]
-    shape = np.frombuffer(data, ">i4", count=rank, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(shape)
-
-
-def load_mnist(root: Path, train: bool) -> tuple[Tensor, Tensor]:
+def mnist(root: Path, train: bool) -> tuple[Tensor, Tensor]:
     """Images (N, 1, 28, 28) float32 in [0, 1] and labels (N,) int64."""
-    split = "train" if train else "t10k"
-    folder = root / "MNIST" / "raw"
-    images = read_idx(folder / f"{split}-images-idx3-ubyte").astype(np.float32) / 255
-    labels = read_idx(folder / f"{split}-labels-idx1-ubyte").astype(np.int64)
-    return torch.from_numpy(images)[:, None], torch.from_numpy(labels)
+    images, labels = load_mnist(root, train)
+    return torch.from_numpy(images / np.float32(255))[:, None], torch.from_numpy(labels.astype(np.int64))
+
+
+def drawn(seed: int) -> tuple[Tensor, Tensor]:
+    """Digits in the styles of strokes.py by random hands, in the same form: 1 with its flag, a crossed 7."""
+    generator = np.random.default_rng(seed)
+    images, labels = [], []
+    for digit, styles in STYLES.items():
+        for style in styles:
+            for _ in range(PER_STYLE):
+                images.append(prepare_digit(draw(style, random_hand(generator), generator)))
+                labels.append(digit)
+    return torch.from_numpy(np.stack(images))[:, None], torch.tensor(labels)
 
 
 def uniform(n: int, low: float, high: float) -> Tensor:
@@ -98,12 +104,12 @@ def augment(images: Tensor, clean: float) -> Tensor:
     """Digits as other hands would have drawn them, (N, 1, 28, 28) float32 in [0, 1]."""
     n = len(images)
     grid = F.affine_grid(affine(n), [n, 1, 28, 28], align_corners=False) + elastic(n)
-    drawn = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    drawn = restroke(drawn)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    moved = restroke(moved)
     contrast = torch.exp(uniform(n, -0.5, 0.5)).view(n, 1, 1, 1)
-    drawn = drawn.clamp(0, 1) ** contrast
+    moved = moved.clamp(0, 1) ** contrast
     keep = (torch.rand(n) < clean).view(n, 1, 1, 1)
-    return torch.where(keep, images, drawn)
+    return torch.where(keep, images, moved)
 
 
 @torch.no_grad()
@@ -196,18 +202,18 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     if options.download:
-        from tensorview.opening import import_torchvision
-
         import_torchvision().datasets.MNIST(options.data, download=True)
     if options.evaluate:
         model = LeNet5()
         model.load_state_dict(load_file(options.evaluate))
-        images, labels = load_mnist(options.data, train=False)
+        images, labels = mnist(options.data, train=False)
         print(f"accuracy {accuracy(model, images, labels):.2%} on {len(labels)} test images")
         return
-    images, labels = load_mnist(options.data, train=True)
+    images, labels = mnist(options.data, train=True)
     held = (images[: options.holdout], labels[: options.holdout]) if options.holdout else None
     images, labels = images[options.holdout :], labels[options.holdout :]
+    more_images, more_labels = drawn(options.seed)
+    images, labels = torch.cat([images, more_images]), torch.cat([labels, more_labels])
     model = train(images, labels, Recipe(epochs=options.epochs, seed=options.seed), held)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, options.out)
 
