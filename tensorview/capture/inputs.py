@@ -8,23 +8,24 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import CaptureError
-from .values import cloned, named_tensors
+from .values import cloned, named_tensors, tensors_in
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]
 
 
 def arrange(model: nn.Module, x: Any) -> Arguments:
-    """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`.
+    """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`, together with its tensors.
 
     A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes them only as
     they are.
     """
     if isinstance(x, Tensor):
-        return (x.detach().clone(),), {}
+        args = (x.detach().clone(),)
+        return args, {}, list(args)
     x = cloned(x)
     parameters = inspect.signature(model.forward)
     if isinstance(x, dict):
-        spread: Arguments = ((), {str(name): value for name, value in x.items()})
+        spread: tuple[tuple[Any, ...], dict[str, Any]] = ((), {str(name): value for name, value in x.items()})
     elif isinstance(x, (tuple, list)):
         spread = (tuple(x), {})
     else:
@@ -37,7 +38,7 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
             parameters.bind(*args, **kwargs)
         except TypeError:
             continue
-        return args, kwargs
+        return args, kwargs, list(tensors_in((args, kwargs)))
     raise CaptureError(
         f"the {type(x).__name__} of {len(x)} inputs does not fit {type(model).__name__}.forward{parameters}"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ class Output(NamedTuple):
         shape, dtype: of the whole batch.
         pick: where the sample lies in it.
         kept: whether its values are wanted.
-        plain: whether it can be copied by the short way: on the CPU, a dtype of numpy's, batch first.
     """
 
     node: int
@@ -31,7 +31,6 @@ class Output(NamedTuple):
     dtype: torch.dtype
     pick: Pick
     kept: bool
-    plain: bool
 
 
 class Step(NamedTuple):
@@ -43,6 +42,8 @@ class Step(NamedTuple):
         position: the function's number among all torch functions called in the pass; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
+        plain: the only output where its values are wanted and numpy can copy them: strided, on the CPU, of a
+            dtype that numpy has, the batch first, no gradient. Else None.
     """
 
     module: nn.Module | None
@@ -50,23 +51,33 @@ class Step(NamedTuple):
     position: int
     fed_by: int
     outputs: tuple[Output, ...]
+    plain: Output | None
 
 
 @dataclass(slots=True)
 class Node:
-    """A layer to be: everything but its final name and its parents' names."""
+    """A layer to be: everything but its final name and its parents' names.
+
+    Attributes:
+        base: the name without the number of the call.
+        parents: numbers of the nodes that feed it.
+        function: whether it is a function's result.
+        first: the node of the first tensor, where one call returned several and this is a further one; else -1.
+        suffix: what tells it from the first tensor.
+        copied: the values, perhaps still on another device.
+    """
 
     base: str
     kind: str
     module_type: str
     module_name: str
-    shape: tuple[int, ...]
-    dtype: str
-    parents: tuple[int, ...]
+    parents: tuple[int, ...] = ()
     info: ModuleInfo = field(default_factory=ModuleInfo)
     function: bool = False
     first: int = -1
     suffix: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
     copied: np.ndarray | Tensor | None = None
 
 
@@ -79,6 +90,7 @@ class Plan(NamedTuple):
         returned: the tensors that the model returned, in order; those that are a step's own are not kept twice.
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
+        size: how many nodes there are.
         modules: those whose calls are steps, each once.
         functions: whether a step is a function.
     """
@@ -88,15 +100,16 @@ class Plan(NamedTuple):
     returned: tuple[Output, ...]
     template: Trace
     nodes: tuple[int, ...]
+    size: int
     modules: tuple[nn.Module, ...]
     functions: bool
 
-    def filled(self, copied: Mapping[int, np.ndarray | Tensor | None]) -> Trace:
+    def filled(self, copied: Sequence[np.ndarray | Tensor | None]) -> Trace:
         """The trace with the values that were copied in a pass."""
         template = self.template
         count = len(template.inputs)
         layers = tuple(
-            layer.with_values(to_array(copied.get(node)))
+            layer.with_values(to_array(copied[node]))
             for layer, node in zip((*template.inputs, *template.layers), self.nodes, strict=True)
         )
         return template.renewed(layers[:count], layers[count:])
@@ -115,46 +128,44 @@ def settle(
     Of a row of reshapes that feed only each other, the last is a layer.
     """
     dropped = _passing_reshapes(nodes, {output.node for output in returned})
-    names: dict[int, str] = {}
-    calls: dict[str, int] = {}
-    kept = [number for number in range(len(nodes)) if number not in dropped]
-    layers = []
-    for number in kept:
-        node = nodes[number]
-        if node.first >= 0:
-            names[number] = f"{names[node.first]}:{node.suffix}"
-        else:
-            calls[node.base] = calls.get(node.base, 0) + 1
-            names[number] = node.base if calls[node.base] == 1 else f"{node.base}#{calls[node.base]}"
-        parents = dict.fromkeys(names[p] for p in _living(node.parents, nodes, dropped))
-        layers.append(
-            Layer(
-                names[number],
-                node.kind,
-                node.module_type,
-                node.module_name,
-                calls[node.base],
-                node.shape,
-                node.dtype,
-                tuple(parents),
-                None,
-                node.info,
-            )
-        )
-    outputs = tuple(dict.fromkeys(names[output.node] for output in returned))
+    kept = tuple(number for number in range(len(nodes)) if number not in dropped)
+    names, layers = _named(nodes, kept, dropped)
     count = len(inputs)
-    template = Trace(tuple(layers[:count]), tuple(layers[count:]), outputs, warnings, None, model_name)
-    steps = [
+    outputs = tuple(dict.fromkeys(names[output.node] for output in returned))
+    template = Trace(layers[:count], layers[count:], outputs, warnings, None, model_name)
+    living = tuple(
         step._replace(fed_by=-1 if step.fed_by in dropped else step.fed_by)
         for step in steps
         if step.module is not None or step.outputs[0].node not in dropped
-    ]
-    modules = tuple({id(step.module): step.module for step in steps if step.module is not None}.values())
-    functions = any(step.func is not None for step in steps)
-    return Plan(inputs, tuple(steps), returned, template, tuple(kept), modules, functions)
+    )
+    modules = tuple({id(step.module): step.module for step in living if step.module is not None}.values())
+    functions = any(step.func is not None for step in living)
+    return Plan(inputs, living, returned, template, kept, len(nodes), modules, functions)
+
+
+def _named(
+    nodes: list[Node], kept: tuple[int, ...], dropped: set[int]
+) -> tuple[dict[int, str], tuple[Layer, ...]]:
+    """The names of the nodes that are kept, and layers of them without values."""
+    names: dict[int, str] = {}
+    calls: Counter[str] = Counter()
+    layers = []
+    for number in kept:
+        node = nodes[number]
+        calls[node.base] += node.first < 0
+        call = calls[node.base]
+        if node.first >= 0:
+            names[number] = f"{names[node.first]}:{node.suffix}"
+        else:
+            names[number] = node.base if call == 1 else f"{node.base}#{call}"
+        parents = tuple(dict.fromkeys(names[parent] for parent in _living(node.parents, nodes, dropped)))
+        described = (node.kind, node.module_type, node.module_name, call, node.shape, node.dtype)
+        layers.append(Layer(names[number], *described, parents, None, node.info))
+    return names, tuple(layers)
 
 
 def _passing_reshapes(nodes: list[Node], returned: set[int]) -> set[int]:
+    """Reshaping functions that feed only other reshaping functions."""
     children: dict[int, list[int]] = {}
     for number, node in enumerate(nodes):
         for parent in node.parents:
@@ -171,6 +182,7 @@ def _passing_reshapes(nodes: list[Node], returned: set[int]) -> set[int]:
 
 
 def _living(parents: tuple[int, ...], nodes: list[Node], dropped: set[int]) -> list[int]:
+    """`parents` with those dropped replaced by their own."""
     living: list[int] = []
     for parent in parents:
         living += _living(nodes[parent].parents, nodes, dropped) if parent in dropped else [parent]

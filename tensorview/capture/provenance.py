@@ -14,8 +14,8 @@ NOT_DIRECT = -1
 class Provenance:
     """A map from living tensors to the numbers of the layers they were computed from.
 
-    A tensor is *direct* when it is exactly what its layer returned. Parameters and constants are in no entry: they have
-    no sources. Entries vanish with their tensors.
+    A tensor is *direct* when it is exactly what its layer returned. Parameters and constants have no entry:
+    they have no sources. Entries vanish with their tensors.
     """
 
     def __init__(self) -> None:
@@ -33,6 +33,10 @@ class Provenance:
         """The union of several tensors' sources, in order, without duplicates."""
         return tuple(dict.fromkeys(source for tensor in tensors for source in self.of(tensor)))
 
+    def operands(self, tensors: Iterable[Tensor]) -> int:
+        """How many different sources the tensors have, each tensor's taken together."""
+        return len({sources for tensor in tensors if (sources := self.of(tensor))})
+
     def direct(self, tensor: Tensor) -> int:
         """The number of the layer whose value `tensor` is, `NOT_DIRECT` if there is none."""
         sources, direct = self._entries.get(tensor, ((), False))
@@ -41,8 +45,8 @@ class Provenance:
     def written(self, tensor: Tensor, sources: Sources) -> None:
         """Say that `tensor` was written to in place, from `sources`.
 
-        Other tensors on the same memory follow: one that is no larger is taken to be overwritten, a larger one keeps its
-        own sources beside the new.
+        Other tensors on the same memory follow: one that is no larger is taken to be overwritten, a larger
+        one keeps its own sources beside the new.
         """
         memory = _memory(tensor)
         for other, (old, _) in list(self._entries.items()):

@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from ..errors import CaptureError
-from .failure import Failure, explain
+from .failure import Failure, explain, unbatched_warning
 from .inputs import arrange, batch_size, name_inputs
+from .ledger import Ledger
 from .plan import Output, Plan, settle
 from .recorder import Recorder
 from .replay import Replay
 from .state import Unchanged
 from .trace import Trace
-from .values import tensors_in
 
 Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | None
 
@@ -28,15 +28,16 @@ Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | No
 class Tracer:
     """Traces forward passes of one model.
 
-    The first call finds the structure; later calls with inputs of the same shapes repeat it, copy the values and check on
-    the way that the model did the same, else the structure is found anew. Calls run under `torch.no_grad`, in the
-    mode (`train` or `eval`) that the model is in, and leave nothing behind: hooks are removed, buffers and torch's random
-    generators are put back, inputs are copied before the model sees them.
+    The first call finds the structure; later calls with inputs of the same shapes copy the values and check on
+    the way that the model did the same, else the structure is found anew. Calls run under `torch.no_grad`, in
+    the mode (`train` or `eval`) that the model is in, and leave nothing behind: hooks are removed, buffers and
+    torch's random generators are put back, inputs are copied before the model sees them.
 
     Args:
         model: any `nn.Module`; a compiled one is run uncompiled.
-        layers: which layers keep their values: a glob (`"features.*"`), several, or a predicate on `(name, module)`, where
-            `module` is None for a function. The graph is whole all the same. Default: every layer.
+        layers: which layers keep their values: a glob (`"features.*"`), several, or a predicate on
+            `(name, module)`, where `module` is None for a function. The graph is whole all the same, and inputs
+            are always kept. Default: every layer.
         sample: which sample of the batch is kept.
 
     Raises:
@@ -51,7 +52,7 @@ class Tracer:
         model = getattr(model, "_orig_mod", model)
         if isinstance(model, torch.jit.ScriptModule):
             raise CaptureError(
-                "a scripted model runs outside Python, where hooks see nothing: pass the nn.Module it was made from"
+                "a scripted model runs outside Python, where hooks see nothing: pass the nn.Module that it was made from"
             )
         self._model = model
         self._layers = (layers,) if isinstance(layers, str) else layers
@@ -65,13 +66,13 @@ class Tracer:
         """Run the model on `x` and return what happened.
 
         Args:
-            x: a tensor whose first dimension is the batch; a tuple or list for `forward(*x)`, a dict for `forward(**x)`.
+            x: a tensor whose first dimension is the batch; a tuple or list for `forward(*x)`, a dict for
+                `forward(**x)`.
 
         Raises:
             CaptureError: when the forward pass raises, with what did run in `.trace`; for an empty batch.
         """
-        args, kwargs = arrange(self._model, x)
-        tensors = list(tensors_in((args, kwargs)))
+        args, kwargs, tensors = arrange(self._model, x)
         signature = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
         if self._plan is not None and signature == self._signature:
             # What goes wrong here goes wrong again in the full pass, which can say where.
@@ -79,7 +80,7 @@ class Tracer:
                 trace = Replay(self._plan, self._sample).run(self._model, tensors, args, kwargs)
                 if trace is not None:
                     return trace
-            args, kwargs = arrange(self._model, x)
+            args, kwargs, _ = arrange(self._model, x)
         self._plan = None
         trace = self._record(args, kwargs)
         self._signature = signature
@@ -88,42 +89,41 @@ class Tracer:
     def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         """The full pass."""
         named = name_inputs(self._model, args, kwargs)
-        batch = batch_size([tensor for _, tensor in named], self._sample)
-        recorder = Recorder(self._model, batch, self._sample, self._wanted)
-        inputs = tuple(recorder.add_input(name, tensor) for name, tensor in named)
+        ledger = Ledger(batch_size([tensor for _, tensor in named], self._sample), self._sample, self._wanted)
+        inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
+        recorder = Recorder(self._model, ledger)
         self._unchanged = Unchanged(self._model)
         try:
             with torch.no_grad(), self._unchanged, self._uncompiled():
                 returned = recorder.run(args, kwargs)
         except Exception as error:
-            raise self._failed(error, recorder, inputs) from error
-        plan = self._settle(recorder, inputs, returned)
-        self._plan = plan
-        return plan.filled(recorder.copied)
-
-    def _settle(
-        self, recorder: Recorder, inputs: tuple[Output, ...], returned: tuple[Output, ...] = ()
-    ) -> Plan:
-        warnings = list(dict.fromkeys(recorder.warnings))
+            raise self._failed(error, ledger, inputs, recorder.unbatched) from error
         if recorder.unbatched is not None:
-            shape = recorder.unbatched.shapes[0]
-            warnings.append(
-                f"layer '{recorder.unbatched.base}' was given {shape}, which has no batch dimension"
-            )
-        return settle(
-            recorder.nodes, recorder.steps, inputs, returned, type(self._model).__name__, tuple(warnings)
-        )
+            ledger.warn(unbatched_warning(recorder.unbatched))
+        if self._layers is not None and not any(
+            node.copied is not None for node in ledger.nodes[len(inputs) :]
+        ):
+            ledger.warn(f"no layer is among layers={self._layers!r}, so that no values are kept")
+        self._plan = self._settle(ledger, inputs, returned)
+        return self._plan.filled(ledger.copied)
 
-    def _failed(self, error: Exception, recorder: Recorder, inputs: tuple[Output, ...]) -> CaptureError:
-        failure = recorder.failure
+    def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
+        model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)
+        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings)
+
+    def _failed(
+        self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None
+    ) -> CaptureError:
+        """The error to raise, with what did run."""
+        shapes = tuple(tuple(output.shape) for output in inputs)
+        failure = ledger.failure
         if failure is None or failure.error is not error:
-            failure = Failure(error, "", self._model, tuple(tuple(output.shape) for output in inputs))
-        calls = recorder.calls_of(failure.base)
+            failure = Failure(error, "", self._model, shapes)
+        calls = ledger.calls_of(failure.base)
         name = f"{failure.base}#{calls + 1}" if calls else failure.base
-        message = explain(failure, name, tuple(tuple(output.shape) for output in inputs), recorder.unbatched)
-        partial = self._settle(recorder, inputs).filled(recorder.copied)
-        trace = replace(partial, error=message)
-        return CaptureError(message, name or None, trace)
+        message = explain(failure, name, shapes, unbatched)
+        partial = self._settle(ledger, inputs, ()).filled(ledger.copied)
+        return CaptureError(message, name or None, replace(partial, error=message))
 
     def _wanted(self, name: str, module: nn.Module | None) -> bool:
         """Whether a layer keeps its values."""

@@ -1,0 +1,136 @@
+"""The functions that run between a model's modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .info import function_info
+from .kinds import AXIS_MOVES, CONSTANTS, function_kind, function_name
+from .ledger import Ledger
+from .plan import Node, Step
+from .provenance import NOT_DIRECT, Sources, version
+from .values import tensors_in
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+
+class Call(NamedTuple):
+    """A torch function and what it was given.
+
+    Attributes:
+        given: the tensors among the arguments, and `versions` of them before the call.
+        sources: the nodes that they come from together.
+        operands: how many different sources there are, each tensor's taken together.
+        fed_by: the node whose value the first argument is; -1 if it is none's.
+    """
+
+    name: str
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    given: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    sources: Sources
+    operands: int
+    fed_by: int
+
+    def changed(self) -> list[Tensor]:
+        """The arguments that were written to in place."""
+        return [
+            tensor for tensor, old in zip(self.given, self.versions, strict=True) if version(tensor) != old
+        ]
+
+
+class FunctionWatch(TorchFunctionMode):
+    """Follows tensors through every torch function and records those functions that are layers.
+
+    Inside here the mode is off, so that what a function calls in its turn is not seen.
+    """
+
+    def __init__(self, recorder: Recorder, ledger: Ledger, parameters: dict[int, str]) -> None:
+        super().__init__()
+        self._recorder, self._ledger, self._parameters = recorder, ledger, parameters
+        self._position = -1
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self._recorder.paused:
+            return func(*args, **kwargs)
+        self._position += 1
+        if self._recorder.inside_layer:
+            return func(*args, **kwargs)
+        call = self._before(func, args, kwargs)
+        try:
+            out = func(*args, **kwargs)
+        except Exception as error:
+            # Python asks for attributes that may be missing; that is no layer's failure.
+            if call.name not in ("get", "getattr"):
+                shapes = tuple(tuple(tensor.shape) for tensor in call.given)
+                self._ledger.fail(error, self._recorder.name_of(call.name), call.name, shapes)
+            raise
+        if not call.sources or call.name in CONSTANTS:
+            return out
+        return self._follow(call, out)
+
+    def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        provenance = self._ledger.provenance
+        given = tuple(tensors_in((args, kwargs)))
+        first = args[0] if args else None
+        return Call(
+            function_name(func),
+            func,
+            args,
+            kwargs,
+            given,
+            tuple(map(version, given)),
+            provenance.of_all(given),
+            provenance.operands(given),
+            provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT,
+        )
+
+    def _follow(self, call: Call, out: Any) -> Any:
+        """Say where the results come from; what is returned stands in for `out`."""
+        provenance, changed = self._ledger.provenance, call.changed()
+        kind = self._kind(call, out)
+        unchanged = [tensor for tensor in call.given if not any(tensor is other for other in changed)]
+        if kind is None:
+            sources = call.sources
+        else:
+            if any(out is tensor for tensor in unchanged):  # as dropout does in eval mode
+                out = out.detach()
+            sources = (self._record(call, kind, next(tensors_in(out))),)
+        for tensor in changed:
+            provenance.written(tensor, sources)
+        for position, tensor in enumerate(tensors_in(out)):
+            if not any(tensor is other for other in unchanged):
+                provenance.set(tensor, sources, kind is not None and position == 0)
+        return out
+
+    def _kind(self, call: Call, out: Any) -> str | None:
+        first = next(tensors_in(out), None)
+        if first is None or first.ndim == 0:
+            return None
+        kind = function_kind(call.name, call.args, call.kwargs, call.operands)
+        if kind == "reshape" and call.name not in AXIS_MOVES:
+            before, after = map(self._ledger.shape_of_sample, (call.given[0], first))
+            return None if before == after else kind
+        return kind
+
+    def _record(self, call: Call, kind: str, tensor: Tensor) -> int:
+        info = function_info(call.name, call.func, call.args, call.kwargs, self._parameters)
+        base = self._recorder.name_of(call.name)
+        node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
+        output = self._ledger.add(node, tensor)
+        self._ledger.steps.append(Step(None, call.func, self._position, call.fed_by, (output,), None))
+        return output.node

@@ -1,0 +1,110 @@
+"""What the first pass has found so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from .failure import Failure
+from .layers import ModuleInfo
+from .plan import Node, Output, Step
+from .provenance import Provenance
+from .values import Pick, copy_sample, named_tensors, pick_for, sample_shape
+
+Wanted = Callable[[str, "nn.Module | None"], bool]
+
+
+class Ledger:
+    """The nodes and steps of a pass in execution order, and which of them made each living tensor.
+
+    Args:
+        batch: the batch size.
+        sample: which sample is kept.
+        wanted: whether a layer of that name and module (None for a function) keeps its values.
+
+    Attributes:
+        nodes, steps: what was found; the inputs are the first nodes.
+        provenance: which nodes a tensor comes from.
+        warnings: sentences about what could not be shown.
+        failure: the innermost module or function that raised.
+    """
+
+    def __init__(self, batch: int, sample: int, wanted: Wanted) -> None:
+        self.nodes: list[Node] = []
+        self.steps: list[Step] = []
+        self.provenance = Provenance()
+        self.warnings: list[str] = []
+        self.failure: Failure | None = None
+        self._batch, self._sample, self._wanted = batch, sample, wanted
+        self._calls: Counter[str] = Counter()
+
+    @property
+    def copied(self) -> list[Any]:
+        """The values, by node."""
+        return [node.copied for node in self.nodes]
+
+    def calls_of(self, base: str) -> int:
+        """How many finished calls there are of a module's or function's name."""
+        return self._calls[base]
+
+    def warn(self, sentence: str) -> None:
+        """Note what could not be shown, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def fail(self, error: BaseException, base: str, what: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+        """Note who raised `error`. Those it passes through on its way out are not to blame."""
+        if self.failure is None or self.failure.error is not error:
+            self.failure = Failure(error, base, what, shapes)
+
+    def add_input(self, name: str, tensor: Tensor) -> Output:
+        """Make `tensor` an input called `name`."""
+        return self.add(Node(name, "input", "Input", ""), tensor)
+
+    def add(self, node: Node, tensor: Tensor, module: nn.Module | None = None, axis: int = 0) -> Output:
+        """Append `node` with the shape and values of `tensor`, of which it becomes the source.
+
+        `axis` is the dimension where the batch is expected.
+        """
+        shape = tensor.shape
+        pick = pick_for(shape, self._batch, axis)
+        self._calls[node.base] += node.first < 0
+        call = self._calls[node.base]
+        name = node.base if call == 1 else f"{node.base}#{call}"
+        if pick.axis < 0 and self._batch > 1:
+            whole = f"no batch dimension of {self._batch}, and is shown whole"
+            self.warn(f"layer '{name}' returned {tuple(shape)}, which has {whole}")
+        node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
+        kept = node.kind == "input" or self._wanted(name, module)
+        if kept:
+            node.copied = copy_sample(tensor, pick, self._sample)
+            if node.copied is None:
+                self.warn(f"layer '{name}' returned {node.dtype} values, which are not drawn")
+                kept = False
+        number = len(self.nodes)
+        self.nodes.append(node)
+        self.provenance.set(tensor, (number,), True)
+        return Output(number, shape, tensor.dtype, pick, kept)
+
+    def shape_of_sample(self, tensor: Tensor) -> tuple[int, ...]:
+        """The shape of one sample in a batched tensor."""
+        return sample_shape(tensor.shape, pick_for(tensor.shape, self._batch))
+
+    def add_returned(self, result: Any) -> tuple[Output, ...]:
+        """The tensors that the model returned; what no layer returned as it is becomes a layer called `output`."""
+        outputs = []
+        for path, tensor in named_tensors(result):
+            number = self.provenance.direct(tensor)
+            if number >= 0:
+                outputs.append(Output(number, tensor.shape, tensor.dtype, Pick(-1), False))
+            else:
+                sources = self.provenance.of(tensor)
+                base = ".".join(("output", *path))
+                node = Node(base, "other", "output", "", sources, ModuleInfo("returned by the model"))
+                outputs.append(self.add(node, tensor))
+        if not outputs:
+            self.warn(f"the model returned {type(result).__name__}, in which there is no tensor")
+        return tuple(outputs)
