@@ -37,24 +37,20 @@ def written_digits() -> tuple[np.ndarray, np.ndarray]:
 
     data = load_digits()
     generator = np.random.default_rng(0)
-    rows = [
-        generator.choice(np.flatnonzero(data.target == digit), PER_CLASS, replace=False)
-        for digit in range(10)
-    ]
+    rows = [generator.choice(np.flatnonzero(data.target == digit), PER_CLASS, replace=False) for digit in range(10)]
     chosen = generator.permutation(np.concatenate(rows))
     return np.stack([enlarge(image) for image in data.images[chosen]]), data.target[chosen].astype(np.uint8)
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:
-    """(28, 28) uint8 of an (8, 8) image in [0, 16]."""
-    small = Image.fromarray(to_bytes(image / 16))
-    return to_bytes(prepare_digit(np.asarray(small.resize((80, 80), Image.Resampling.BICUBIC))))
+    """(28, 28) uint8 of an (8, 8) image in [0, 16], of whose broad strokes only the core is kept."""
+    small = Image.fromarray(image.astype(np.float32) / 16)
+    large = np.asarray(small.resize((80, 80), Image.Resampling.BICUBIC))
+    return to_bytes(prepare_digit(np.clip((large - 0.4) / 0.4, 0, 1)))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args()
     pool_images, pool_labels = written_digits()

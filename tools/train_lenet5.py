@@ -93,9 +93,7 @@ def restroke(images: Tensor) -> Tensor:
     soft = F.avg_pool2d(images, 3, stride=1, padding=1)
     choice = torch.randint(0, 4, (n,))
     amount = uniform(n, 0.0, 1.0)
-    amount = torch.where(choice == 1, amount * 0.6, amount).view(
-        n, 1, 1, 1
-    )  # fully thinned, a thin stroke is gone
+    amount = torch.where(choice == 1, amount * 0.6, amount).view(n, 1, 1, 1)  # fully thinned, a thin stroke is gone
     other = torch.stack([thick, thin, soft, images])[choice, torch.arange(n)]
     return images + amount * (other - images)
 
@@ -116,8 +114,7 @@ def augment(images: Tensor, clean: float) -> Tensor:
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     model.eval()
     right = sum(
-        int((model(x).argmax(1) == y).sum())
-        for x, y in zip(images.split(1000), labels.split(1000), strict=True)
+        int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000), strict=True)
     )
     return right / len(labels)
 
@@ -128,9 +125,7 @@ def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1 - decay)
 
 
-def train(
-    images: Tensor, labels: Tensor, recipe: Recipe, held: tuple[Tensor, Tensor] | None = None
-) -> nn.Module:
+def train(images: Tensor, labels: Tensor, recipe: Recipe, held: tuple[Tensor, Tensor] | None = None) -> nn.Module:
     """The moving average of the weights at the end of the last epoch; no epoch is chosen."""
     torch.manual_seed(recipe.seed)
     model = LeNet5()
@@ -175,20 +170,12 @@ def report(
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="ROOT", help="root of torchvision's MNIST"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="ROOT", help="root of torchvision's MNIST")
     parser.add_argument("--download", action="store_true", help="fetch MNIST to ROOT with torchvision")
     parser.add_argument("--out", type=Path, metavar="FILE", help="train, and write the weights there")
-    parser.add_argument(
-        "--evaluate", type=Path, metavar="FILE", help="measure these weights on the test images"
-    )
-    parser.add_argument(
-        "--holdout", type=int, default=0, help="training images kept out to watch (default 0)"
-    )
+    parser.add_argument("--evaluate", type=Path, metavar="FILE", help="measure these weights on the test images")
+    parser.add_argument("--holdout", type=int, default=0, help="training images kept out to watch (default 0)")
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=2)

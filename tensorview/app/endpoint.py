@@ -9,7 +9,7 @@ A message passes these in order, and is refused at the first that it fails:
     a trigger and arguments that the policy declares             otherwise an error without details
 
 What is sent waits in a queue of each browser's own: a slow one delays nobody, and one that falls too far
-behind is dropped. A refusal is logged as a warning, once per kind and name, and an exception with its
+behind is dropped. What a page does wrong is logged as a warning, each thing once, and an exception with its
 traceback; neither is sent.
 """
 
@@ -32,6 +32,7 @@ from .validators import fields, list_of, optional, text
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20.0
+GOODBYE_SECONDS = 2.0
 MOST_MESSAGE_BYTES = 32 * 2**20
 MOST_PENDING_MESSAGES = 4
 MOST_QUEUED_BYTES = 64 * 2**20
@@ -98,6 +99,13 @@ class Client:
         if self._transport is not None:
             self._transport.abort()
 
+    async def close(self) -> None:
+        """Say goodbye, and cut the connection if that takes long."""
+        try:
+            await asyncio.wait_for(self.socket.close(code=WSCloseCode.GOING_AWAY), GOODBYE_SECONDS)
+        except (asyncio.TimeoutError, ConnectionError):
+            self.drop()
+
     async def pump(self) -> None:
         """Send what is queued, until the socket is closed."""
         while not self.closed:
@@ -144,12 +152,15 @@ class Endpoint(WslinkHandler):
         self._state = state
         self._policy = policy
         self._compress = compress
-        self._warned: set[tuple[str, str]] = set()
+        self._logged: set[str] = set()
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Speak with one browser until it leaves."""
         socket = web.WebSocketResponse(
-            max_msg_size=MOST_MESSAGE_BYTES, heartbeat=HEARTBEAT_SECONDS, compress=self._compress, timeout=2.0
+            max_msg_size=MOST_MESSAGE_BYTES,
+            heartbeat=HEARTBEAT_SECONDS,
+            compress=self._compress,
+            timeout=GOODBYE_SECONDS,
         )
         await socket.prepare(request)
         client_id = uuid4().hex
@@ -163,7 +174,6 @@ class Endpoint(WslinkHandler):
                     await socket.close(code=WSCloseCode.POLICY_VIOLATION)
         finally:
             pump.cancel()
-            client.drop()
             await self.onClose(client_id)
             del self.connections[client_id]
             self.authentified_client_ids.discard(client_id)
@@ -171,8 +181,7 @@ class Endpoint(WslinkHandler):
 
     async def close(self) -> None:
         """Say goodbye to every browser."""
-        clients = list(self.connections.values())
-        await asyncio.gather(*(client.socket.close(code=WSCloseCode.GOING_AWAY) for client in clients))
+        await asyncio.gather(*(client.close() for client in list(self.connections.values())))
         self.publishManager.unregisterProtocol(self)
 
     async def onCompleteMessage(self, rpc: dict[str, Any], client_id: str) -> None:  # noqa: N802
@@ -186,8 +195,12 @@ class Endpoint(WslinkHandler):
             args = self._allowed(method, rpc["args"], rpc["kwargs"], corrections)
         except PolicyError as refused:
             name = str(rpc["args"][0]) if method == "trame.trigger" and rpc["args"] else ""
-            self._warn(method, name, str(refused))
+            self._log_once(f"Refused {method[:100]!r} {name[:100]!r}: {refused}")
             await self.sendWrappedError(rpc["id"], METHOD_NOT_FOUND, "Refused", client_id=client_id)
+            return
+        if method == "trame.error.client" and not self._controller.on_error.exists():
+            self._log_once(f"A script of the page failed: {args[0]}")
+            await self.sendWrappedMessage(rpc["id"], None, client_id=client_id)
             return
         await super().onCompleteMessage({**rpc, "args": args, "kwargs": {}}, client_id)
         self._correct(corrections, client_id)
@@ -203,15 +216,15 @@ class Endpoint(WslinkHandler):
         """Take one frame; `False` if it is none of wslink's."""
         try:
             message = self.unchunkers[client_id].process_chunk(data)
-        except ValueError as error:
-            self._warn("a frame", "", str(error))
+        except Exception as error:  # whatever msgpack makes of it
+            self._log_once(f"Refused a frame: {error}")
             return False
         if message is None:
             return True
         try:
             rpc = MESSAGE(message)
         except ValueError as error:
-            self._warn("a message", "", str(error))
+            self._log_once(f"Refused a message: {error}")
             return False
         with self.network_monitor:
             await self.onCompleteMessage(rpc, client_id)
@@ -237,7 +250,7 @@ class Endpoint(WslinkHandler):
             try:
                 value = self._policy.value(key, given)
             except PolicyError as refused:
-                self._warn("state", key, str(refused))
+                self._log_once(f"Refused state {key[:100]!r}: {refused}")
                 corrections.append(key)
                 continue
             if value != given:
@@ -250,10 +263,10 @@ class Endpoint(WslinkHandler):
         if values:
             self.publish(STATE_TOPIC, values, client_id=client_id)
 
-    def _warn(self, kind: str, name: str, reason: str) -> None:
-        """Log a refusal, once: a page that asks again and again must not fill the log."""
-        if (kind, name) in self._warned or len(self._warned) >= MOST_WARNINGS:
-            logger.debug("Refused %s %.100r again: %s", kind, name, reason)
+    def _log_once(self, message: str) -> None:
+        """Log what a page did wrong, once: one that does it again and again must not fill the log."""
+        if message in self._logged or len(self._logged) >= MOST_WARNINGS:
+            logger.debug(message)
             return
-        self._warned.add((kind, name))
-        logger.warning("Refused %s %.100r: %s", kind, name, reason)
+        self._logged.add(message)
+        logger.warning(message)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import itertools
 import logging
 import signal
 import sys
@@ -37,6 +36,9 @@ from .guard import MOST_BODY_BYTES, Guard
 from .pages import add_page_routes
 from .policy import Policy
 from .ports import is_loopback, is_wildcard, listen
+from .trame_core import forget, make_server, start_core, stop_core
+
+__all__ = ["Serving", "make_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +47,6 @@ REMOTE_NOTICE = (
     "tensorview: the page is reachable from other machines, and what it sends is not encrypted; "
     "put a proxy with TLS in front of it, or use an SSH tunnel, on a network that you do not trust."
 )
-_numbers = itertools.count(1)
-_starting = threading.Lock()
-
-
-def make_server(name: str) -> Any:
-    """A trame server that shares nothing with any other, and that never reads this program's arguments.
-
-    Args:
-        name: what the server is called; a number is added, since trame gives the same server for the same
-        name.
-    """
-    from trame.app import get_server
-
-    server = get_server(f"{name}-{next(_numbers)}", client_type="vue3")
-    options = server.cli.parse_args(["--server", "--no-ws-endpoint"])
-    # `server.start` would parse sys.argv, and with it the options of the script that opened the page.
-    server.cli.parse_known_args = lambda args=None, namespace=None: (options, [])
-    return server
 
 
 class Serving:
@@ -165,7 +149,7 @@ class Serving:
         with contextlib.suppress(KeyboardInterrupt):
             self._serve()
         self._closed = True
-        if self._ready.exception() is not None:
+        if self._ready.done():  # it is not after a Ctrl-C that came early
             self._ready.result()
 
     def wait(self) -> None:
@@ -243,17 +227,17 @@ class Serving:
 
     async def _open(self, undo: contextlib.AsyncExitStack) -> None:
         """Start trame, then answer; what was opened is put on `undo`."""
-        with _starting:  # trame and wslink keep the server that is being started in globals
-            web_server, trame_main = self._start_trame()
+        web_server, core = start_core(self.server, self.host, self.port)
         undo.callback(forget, self.server)
+        undo.callback(core.close)
         app = web.Application(client_max_size=MOST_BODY_BYTES)
         endpoint = self._add_routes(app, web_server)
         web_server.set_app(app)
         runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=2.0)
         undo.push_async_callback(runner.cleanup)
         await runner.setup()
-        task = asyncio.create_task(trame_main)
-        undo.push_async_callback(self._stop_trame, task)
+        task = asyncio.create_task(core)
+        undo.push_async_callback(stop_core, self.server, task)
         undo.push_async_callback(endpoint.close)
         await asyncio.wait({task, self.server.ready}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -262,24 +246,6 @@ class Serving:
         await web.SockSite(runner, self._listener).start()
         if not is_loopback(self.host):
             print(REMOTE_NOTICE, file=sys.stderr, flush=True)
-
-    def _start_trame(self) -> tuple[Any, Any]:
-        bound: list[Any] = []
-        self.server.controller.on_server_bind.add(bound.append)
-        trame_main = self.server.start(
-            port=self.port,
-            host=self.host,
-            backend="generic",
-            exec_mode="coroutine",
-            timeout=0,
-            open_browser=False,
-            show_connection_info=False,
-            disable_logging=True,
-        )
-        if not bound:
-            raise ServerError("This trame server is running already; make another one with make_server.")
-        bound[0].get_port = lambda: self.port
-        return bound[0], trame_main
 
     def _add_routes(self, app: web.Application, web_server: Any) -> Endpoint:
         content = Path(self.server.server_options.content)
@@ -300,22 +266,3 @@ class Serving:
         folders = {path: Path(at if isinstance(at, str) else at[0]) for path, at in self.server.serve.items()}
         add_page_routes(app, self.guard, content, folders)
         return endpoint
-
-    async def _stop_trame(self, task: asyncio.Task[Any]) -> None:
-        await self.server.stop()
-        await asyncio.wait({task}, timeout=2)
-        if self.server.controller.on_server_exited.exists():
-            try:
-                self.server.controller.on_server_exited(**self.server.state.to_dict())
-            except Exception:
-                logger.exception("What the page does at its end failed")
-
-
-def forget(server: Any) -> None:
-    """Let a trame server be collected: trame and trame-vtk keep every one by its name."""
-    from trame.app import core
-
-    core.AVAILABLE_SERVERS.pop(server.name, None)
-    vtk_module = sys.modules.get("trame_vtk.modules.vtk")
-    if vtk_module is not None:
-        vtk_module.HELPERS_PER_SERVER.pop(server.name, None)

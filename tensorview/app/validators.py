@@ -26,7 +26,6 @@ def number(low: float = -math.inf, high: float = math.inf) -> Validator:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError("not a number")
-        # Compared before the conversion: an int may be too large for a float.
         if not low <= value <= high or not math.isfinite(value):
             raise ValueError(f"not a finite number from {low:g} to {high:g}")
         return float(value)
@@ -124,8 +123,8 @@ def fields(**validators: Validator) -> Validator:
     def check(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError("not a mapping")
-        if not set(value) <= set(validators):
-            raise ValueError("a key that is not declared")
+        for key in set(value) - set(validators):
+            raise ValueError(f"a mapping with an undeclared key {str(key)[:50]!r}")
         key, cleaned = "", {}
         try:
             for key, validator in validators.items():

@@ -76,13 +76,9 @@ def needed_shape(module: nn.Module | str, shape: Shape) -> str | None:
 def _title(name: str, what: nn.Module | str) -> str:
     if not isinstance(what, nn.Module):
         return f"function '{name}'"
-    pair = next(
-        (pair for pair in _SIZES if all(isinstance(getattr(what, size, None), int) for size in pair)), None
-    )
+    pair = next((pair for pair in _SIZES if all(isinstance(getattr(what, size, None), int) for size in pair)), None)
     numbers = f", {getattr(what, pair[0])} -> {getattr(what, pair[1])}" if pair else ""
-    return (
-        f"layer '{name}' ({type(what).__name__}{numbers})" if name else f"the model ({type(what).__name__})"
-    )
+    return f"layer '{name}' ({type(what).__name__}{numbers})" if name else f"the model ({type(what).__name__})"
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -41,9 +41,7 @@ class Call(NamedTuple):
 
     def changed(self) -> list[Tensor]:
         """The arguments that were written to in place."""
-        return [
-            tensor for tensor, old in zip(self.given, self.versions, strict=True) if version(tensor) != old
-        ]
+        return [tensor for tensor, old in zip(self.given, self.versions, strict=True) if version(tensor) != old]
 
 
 class FunctionWatch(TorchFunctionMode):

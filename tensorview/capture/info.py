@@ -11,13 +11,17 @@ from torch import Tensor, nn
 
 from .layers import ModuleInfo
 
-_HYPER = (
-    "in_channels out_channels kernel_size stride padding dilation groups output_padding padding_mode ceil_mode "
-    "count_include_pad output_size in_features out_features num_features normalized_shape num_groups eps momentum affine "
-    "p inplace negative_slope num_embeddings embedding_dim padding_idx embed_dim num_heads input_size hidden_size "
-    "num_layers bidirectional batch_first size scale_factor mode align_corners upscale_factor downscale_factor "
-    "start_dim end_dim unflattened_size dim dims value"
-).split()
+_HYPER_NAMES = """
+    in_channels out_channels kernel_size stride padding dilation groups output_padding padding_mode
+    ceil_mode count_include_pad output_size in_features out_features num_features normalized_shape
+    num_groups eps momentum affine p inplace negative_slope num_embeddings embedding_dim padding_idx
+    embed_dim num_heads input_size hidden_size num_layers bidirectional batch_first size
+    scale_factor mode align_corners upscale_factor downscale_factor start_dim end_dim
+    unflattened_size dim dims value
+"""
+_HYPER = tuple(_HYPER_NAMES.split())
+
+TIMES = " \N{MULTIPLICATION SIGN} "
 
 # Arguments of functions written in C++, which `inspect.signature` cannot read.
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
@@ -27,10 +31,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     **{f"conv{n}d": _CONVOLUTION for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _TRANSPOSED for n in (1, 2, 3)},
     **{f"avg_pool{n}d": _POOLING for n in (1, 2, 3)},
-    **{
-        f"max_pool{n}d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
-        for n in (1, 2, 3)
-    },
+    **{f"max_pool{n}d": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode") for n in (1, 2, 3)},
     "linear": ("input", "weight", "bias"),
     "flatten": ("input", "start_dim", "end_dim"),
     "softmax": ("input", "dim"),
@@ -72,18 +73,14 @@ def function_info(
     """Describe a call of a torch function; `known` maps the `id` of the model's parameters to their names."""
     given = _bind(name, func, args, kwargs)
     weight = given.get("weight")
-    hyper = {
-        key: plain for key, value in given.items() if key in _HYPER and (plain := _plain(value)) is not None
-    }
+    hyper = {key: plain for key, value in given.items() if key in _HYPER and (plain := _plain(value)) is not None}
     if name in _JOINS:
         hyper.setdefault("dim", 0)
     if isinstance(weight, Tensor) and name.startswith("conv"):
         groups = hyper.get("groups", 1)
         first, second = weight.shape[0], weight.shape[1] * groups
         wide = (first, second) if name.startswith("conv_transpose") else (second, first)
-        hyper.update(
-            in_channels=wide[0], out_channels=wide[1], kernel_size=tuple(weight.shape[2:]), groups=groups
-        )
+        hyper.update(in_channels=wide[0], out_channels=wide[1], kernel_size=tuple(weight.shape[2:]), groups=groups)
     elif isinstance(weight, Tensor) and name == "linear":
         hyper.update(in_features=weight.shape[-1], out_features=weight.shape[0])
     used = [value for value in given.values() if isinstance(value, Tensor) and id(value) in known]
@@ -93,9 +90,7 @@ def function_info(
     return ModuleInfo(f"{name}({described})", hyper, parameters, sum(p[2] for p in parameters), formula)
 
 
-def _bind(
-    name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments by name; those without a known name are numbered."""
     try:
         return dict(inspect.signature(func).bind(*args, **kwargs).arguments)
@@ -122,9 +117,7 @@ def _weight_role(module: nn.Module) -> str:
     return "linear" if isinstance(module, nn.Linear) else ""
 
 
-def _formula(
-    hyper: dict[str, Any], parameters: tuple[tuple[str, tuple[int, ...], int], ...], role: str
-) -> str:
+def _formula(hyper: dict[str, Any], parameters: tuple[tuple[str, tuple[int, ...], int], ...], role: str) -> str:
     """The number of parameters spelled out, a sum of products of shapes."""
     if not parameters:
         return ""
@@ -132,9 +125,9 @@ def _formula(
     terms = []
     for name, shape, _ in parameters:
         short = name.rpartition(".")[2]
-        product = " × ".join(map(str, shape)) or "1"
+        product = TIMES.join(map(str, shape)) or "1"
         if short == "weight" and role.startswith("conv") and len(shape) > 1:
-            terms.append(f"{shape[0]} × ({' × '.join(map(str, shape[1:]))}) weights")
+            terms.append(f"{shape[0]}{TIMES}({TIMES.join(map(str, shape[1:]))}) weights")
         elif short == "weight":
             terms.append(f"{product} {'scales' if scale_and_shift else 'weights'}")
         elif short == "bias":

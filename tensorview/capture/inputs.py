@@ -1,4 +1,4 @@
-"""What a person gives a model: one tensor or several, arranged for `forward` and named after its parameters."""
+"""What a person gives a model: one tensor or several, laid out for `forward` and named after its parameters."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]
 def arrange(model: nn.Module, x: Any) -> Arguments:
     """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`, together with its tensors.
 
-    A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes them only as
-    they are.
+    A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes
+    them only as they are. Raises `CaptureError` for what fits neither way.
     """
     if isinstance(x, Tensor):
         args = (x.detach().clone(),)
@@ -30,8 +30,8 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
         spread = (tuple(x), {})
     else:
         raise CaptureError(
-            f"the input is a {type(x).__name__}: give a tensor whose first dimension is the batch, or a tuple, list or "
-            "dict of tensors"
+            f"the input is a {type(x).__name__}: give a tensor whose first dimension is the batch, "
+            "or a tuple, list or dict of tensors"
         )
     for args, kwargs in (spread, ((x,), {})):
         try:
@@ -45,7 +45,7 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
 
 
 def name_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Tensor]]:
-    """The tensors among the arguments, named `"input"` for a single one, else after `forward`'s parameters."""
+    """The tensors among the arguments: `"input"` for a single one, else named after `forward`'s parameters."""
     bound = inspect.signature(model.forward).bind_partial(*args, **kwargs).arguments
     parameters = inspect.signature(model.forward).parameters
     spread: dict[str, Any] = {}
@@ -59,7 +59,10 @@ def name_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def batch_size(tensors: list[Tensor], sample: int) -> int:
-    """The batch size: the first dimension of the first tensor that has any. Raises `CaptureError` if `sample` is not in it."""
+    """The batch size: the first dimension of the first tensor that has any.
+
+    Raises `CaptureError` for no tensor at all, for an empty batch, and for a `sample` that is not in it.
+    """
     if not tensors:
         raise CaptureError("the input holds no tensor: give one whose first dimension is the batch")
     batch = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
@@ -68,7 +71,5 @@ def batch_size(tensors: list[Tensor], sample: int) -> int:
             f"the input {tuple(tensors[0].shape)} is an empty batch: its first dimension must be at least 1"
         )
     if not 0 <= sample < batch:
-        raise CaptureError(
-            f"sample {sample} is not in the batch of {batch}: choose one from 0 to {batch - 1}"
-        )
+        raise CaptureError(f"sample {sample} is not in the batch of {batch}: choose one from 0 to {batch - 1}")
     return batch

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# torch.nn keeps one kind of module in one file, so that the file's name says the kind; its subclasses inherit it.
+# torch.nn keeps one kind of module in one file, so that the file's name says the kind, also of subclasses.
 _FILES = {
     "conv": "convolution",
     "pooling": "pooling",
@@ -73,8 +73,8 @@ def module_kind(module: nn.Module) -> str:
 def is_atomic(module: nn.Module) -> bool:
     """Whether a module is one layer rather than a box of layers.
 
-    It is when it has no children, and when torch.nn itself wrote its `forward` (`MultiheadAttention`, a `Linear` with a
-    parametrization), unless that only hands the work to the children.
+    It is when it has no children, and when torch.nn itself wrote its `forward` (`MultiheadAttention`, a `Linear`
+    with a parametrization), unless that only hands the work to the children.
     """
     if next(module.children(), None) is None:
         return True
@@ -82,41 +82,65 @@ def is_atomic(module: nn.Module) -> bool:
     return written_in.startswith(("torch.nn.modules", "torch.jit")) and not isinstance(module, _CONTAINERS)
 
 
-def _table(**kinds: str) -> dict[str, str]:
-    return {name: kind for kind, names in kinds.items() for name in names.split()}
-
-
-_FUNCTIONS = _table(
-    convolution="conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d",
-    pooling="max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d "
-    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d fractional_max_pool2d fractional_max_pool3d",
-    linear="linear bilinear",
-    activation="relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid log_sigmoid tanh hardtanh "
-    "hardsigmoid hardswish softplus softsign tanhshrink softshrink hardshrink threshold prelu rrelu glu softmax "
-    "log_softmax softmin gumbel_softmax",
-    normalization="batch_norm layer_norm instance_norm group_norm rms_norm local_response_norm normalize",
-    dropout="dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout",
-    reshape="flatten view reshape unflatten permute transpose swapaxes movedim fold unfold channel_shuffle "
-    "pixel_unshuffle",
-    padding="pad",
-    upsampling="interpolate upsample upsample_nearest upsample_bilinear grid_sample pixel_shuffle max_unpool1d "
-    "max_unpool2d max_unpool3d",
-    embedding="embedding embedding_bag",
-    attention="scaled_dot_product_attention multi_head_attention_forward",
-    recurrent="lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
-    merge="add sub mul div pow cat concat concatenate stack hstack vstack dstack maximum minimum addcmul addcdiv lerp "
-    "where cosine_similarity pairwise_distance",
-)
-_PRODUCTS = frozenset("matmul mm bmm mv dot addmm baddbmm einsum tensordot outer".split())
-_REDUCTIONS = frozenset("mean sum amax amin max min logsumexp".split())
-AXIS_MOVES = frozenset("permute transpose swapaxes movedim".split())
+_FUNCTIONS_OF = {
+    "convolution": """
+        conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    """,
+    "pooling": """
+        max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d
+        lp_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d adaptive_avg_pool1d
+        adaptive_avg_pool2d adaptive_avg_pool3d fractional_max_pool2d fractional_max_pool3d
+    """,
+    "linear": """
+        linear bilinear
+    """,
+    "activation": """
+        relu relu6 leaky_relu elu selu celu gelu silu mish sigmoid logsigmoid log_sigmoid tanh
+        hardtanh hardsigmoid hardswish softplus softsign tanhshrink softshrink hardshrink threshold
+        prelu rrelu glu softmax log_softmax softmin gumbel_softmax
+    """,
+    "normalization": """
+        batch_norm layer_norm instance_norm group_norm rms_norm local_response_norm normalize
+    """,
+    "dropout": """
+        dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
+    """,
+    "reshape": """
+        flatten view reshape unflatten permute transpose swapaxes movedim fold unfold
+        channel_shuffle pixel_unshuffle
+    """,
+    "padding": """
+        pad
+    """,
+    "upsampling": """
+        interpolate upsample upsample_nearest upsample_bilinear grid_sample pixel_shuffle
+        max_unpool1d max_unpool2d max_unpool3d
+    """,
+    "embedding": """
+        embedding embedding_bag
+    """,
+    "attention": """
+        scaled_dot_product_attention multi_head_attention_forward
+    """,
+    "recurrent": """
+        lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell
+    """,
+    "merge": """
+        add sub mul div pow cat concat concatenate stack hstack vstack dstack maximum minimum
+        addcmul addcdiv lerp where cosine_similarity pairwise_distance
+    """,
+}
+_FUNCTIONS = {name: kind for kind, names in _FUNCTIONS_OF.items() for name in names.split()}
+_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "einsum", "tensordot", "outer"}
+_REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp"}
+AXIS_MOVES = {"permute", "transpose", "swapaxes", "movedim"}
 _OPERATORS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
 # They take a tensor for its shape, dtype or device and not for its values.
-CONSTANTS = frozenset(
-    "zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty new_full "
-    "new_tensor bernoulli_ fill_ zero_ normal_ uniform_".split()
-)
+CONSTANTS = {
+    *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like"),
+    *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
+    *("bernoulli", "fill", "zero", "normal", "uniform"),
+}
 
 
 def function_name(func: Callable[..., Any]) -> str:
@@ -134,9 +158,9 @@ def function_name(func: Callable[..., Any]) -> str:
 def function_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], operands: int) -> str | None:
     """The kind of layer that a function call is, `None` where it only hands on what it was given.
 
-    Activations, convolutions, pooling, reshapes and the like are layers; arithmetic is one when it joins two or more
-    `operands` (tensors of different producers); so is a product of matrices, and a mean, sum or maximum over some
-    dimensions. Arithmetic with constants, slicing, casting and moving the batch dimension are not.
+    Activations, convolutions, pooling, reshapes and the like are layers; arithmetic is one when it joins two or
+    more `operands` (tensors of different producers); so is a product of matrices, and a mean, sum or maximum
+    over some dimensions. Arithmetic with constants, slicing, casting and moving the batch dimension are not.
     """
     if name in _PRODUCTS:
         return "merge" if operands > 1 else "linear"

@@ -1,4 +1,4 @@
-"""What a forward pass leaves behind, as plain data: layers, their modules, their statistics, and the graph."""
+"""What a forward pass leaves behind, as plain data: layers, their modules, statistics, and the graph."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ class ModuleInfo:
 
     Attributes:
         text: `repr` of the module, or `max_pool2d(kernel_size=2)` for a function.
-        hyper: numbers, strings and tuples such as `kernel_size`, `stride`, `groups`, `in_features`, as the module has them.
+        hyper: numbers, strings and tuples such as `kernel_size`, `stride`, `groups`, `in_features`, as the module
+            has them.
         parameters: `(name, shape, number of elements)` of each parameter.
         parameter_count: how many numbers the parameters hold together.
-        formula: the count spelled out, `"6 × (1 × 5 × 5) weights + 6 biases = 156"`; empty without parameters.
+        formula: the count spelled out, `"6 x (1 x 5 x 5) weights + 6 biases = 156"` with multiplication signs for
+            `x`; empty without parameters.
     """
 
     text: str = ""
@@ -98,8 +100,8 @@ class Layer:
     """One module call, one function call or one input of a forward pass.
 
     Attributes:
-        name: unique in its trace: `"features.0"`, its second call `"relu#2"`, a function `"layer1.0.add"`,
-            the further tensors of a tuple `"lstm:1"`, an input the parameter of `forward` (`"input"` for a single one).
+        name: unique in its trace: `"features.0"`, its second call `"relu#2"`, a function `"layer1.0.add"`, the
+            further tensors of a tuple `"lstm:1"`, an input the parameter of `forward` (`"input"` for a single one).
         kind: one of `KINDS`.
         module_type: `"Conv2d"`, for a function its name (`"add"`), `"Input"` for an input.
         module_name: dotted path of the module; for a function the module whose `forward` called it; `""` for an input.
@@ -107,8 +109,8 @@ class Layer:
         shape: of one sample, the batch dimension removed.
         dtype: as the module returned it, `"float32"`, `"bfloat16"`, ...
         parents: names of the layers and inputs that feed it, in argument order, without duplicates.
-        values: read-only, C-contiguous, of `shape`, exactly what the module returned. float16 and bfloat16 are held as
-            float32, every other dtype as it is. `None` where they were not asked for or cannot be held.
+        values: read-only, C-contiguous, of `shape`, exactly what the module returned. float16 and bfloat16 are
+            held as float32, other dtypes as they are. `None` where not asked for, and for complex numbers.
         info: the module's text, hyperparameters and parameters.
     """
 
@@ -125,14 +127,10 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(
-                f"layer '{self.name}' has kind '{self.kind}', which is not one of {', '.join(KINDS)}"
-            )
+            raise ValueError(f"layer '{self.name}' has kind '{self.kind}', which is not one of {', '.join(KINDS)}")
         if self.values is not None:
             if self.values.shape != self.shape:
-                raise ValueError(
-                    f"layer '{self.name}' of shape {self.shape} was given values of {self.values.shape}"
-                )
+                raise ValueError(f"layer '{self.name}' of shape {self.shape} was given values of {self.values.shape}")
             object.__setattr__(self, "values", read_only(self.values))
 
     @cached_property
@@ -143,7 +141,7 @@ class Layer:
     def with_values(self, values: np.ndarray | None) -> Layer:
         """The same layer with other values, which must be read-only and of its shape; nothing is checked or copied.
 
-        `dataclasses.replace` costs 5 µs a layer, which is what a small layer's own forward costs.
+        `dataclasses.replace` costs as much as a small layer's own forward.
         """
         layer = object.__new__(Layer)
         contents = layer.__dict__
@@ -175,7 +173,7 @@ class Graph:
         self._children: dict[str, list[str]] = {name: [] for name in (*given, *self._parents)}
         for parent, child in pairs:
             self._children[parent].append(child)
-        self._parents.update({name: () for name in given})
+        self._parents.update(dict.fromkeys(given, ()))
 
     def parents(self, name: str) -> tuple[str, ...]:
         """Names of what feeds `name`. Raises KeyError for an unknown name."""

@@ -94,7 +94,7 @@ class Ledger:
         return sample_shape(tensor.shape, pick_for(tensor.shape, self._batch))
 
     def add_returned(self, result: Any) -> tuple[Output, ...]:
-        """The tensors that the model returned; what no layer returned as it is becomes a layer called `output`."""
+        """The tensors that the model returned; what is no layer's own value becomes a layer called `output`."""
         outputs = []
         for path, tensor in named_tensors(result):
             number = self.provenance.direct(tensor)

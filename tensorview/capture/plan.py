@@ -143,9 +143,7 @@ def settle(
     return Plan(inputs, living, returned, template, kept, len(nodes), modules, functions)
 
 
-def _named(
-    nodes: list[Node], kept: tuple[int, ...], dropped: set[int]
-) -> tuple[dict[int, str], tuple[Layer, ...]]:
+def _named(nodes: list[Node], kept: tuple[int, ...], dropped: set[int]) -> tuple[dict[int, str], tuple[Layer, ...]]:
     """The names of the nodes that are kept, and layers of them without values."""
     names: dict[int, str] = {}
     calls: Counter[str] = Counter()

@@ -77,7 +77,7 @@ class Recorder:
         return f"{self.owner}.{function}" if self.owner else function
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Output, ...]:
-        """Call the model and return what it returned, as outputs of nodes. What the model raises goes through."""
+        """Call the model and return what it returned, as nodes' outputs. What the model raises goes through."""
         parameters = {id(parameter): name for name, parameter in self._model.named_parameters()}
         handles = []
         try:
@@ -111,22 +111,14 @@ class Recorder:
         first = args[0] if args else None
         fed_by = provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT
         # A model without modules of its own is opened, so that its functions are seen.
-        atomic = is_atomic(module) and (
-            module is not self._model or type(module).__module__.startswith("torch.")
-        )
-        if (
-            isinstance(module, nn.modules.conv._ConvNd)
-            and given
-            and given[0].ndim == len(module.kernel_size) + 1
-        ):
+        atomic = is_atomic(module) and (module is not self._model or type(module).__module__.startswith("torch."))
+        if isinstance(module, nn.modules.conv._ConvNd) and given and given[0].ndim == len(module.kernel_size) + 1:
             self.unbatched = self.unbatched or Failure(None, path, module, (tuple(given[0].shape),))
         versions = tuple(map(version, given))
         sources, operands = provenance.of_all(given), provenance.operands(given)
         return Frame(module, path, atomic, given, versions, sources, operands, fed_by)
 
-    def _leave(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
-    ) -> Tensor | None:
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Tensor | None:
         """Called after each module, also when it raised; a result replaces what the module returned."""
         if get_ident() != self._thread:
             return None
@@ -164,7 +156,7 @@ class Recorder:
         return out if handed_on else None
 
     def _add_outputs(self, frame: Frame, out: Any) -> list[Output]:
-        """A node for each tensor: the first has the layer's name, the others are `"lstm:1"`, `"backbone:key"`."""
+        """A node for each tensor: the first has the layer's name, others are `"lstm:1"`, `"backbone:key"`."""
         module = frame.module
         base = frame.path or type(module).__name__.lower()
         kind = module_kind(module)

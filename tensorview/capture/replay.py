@@ -1,4 +1,4 @@
-"""A later pass: the structure is known, so only values are copied, and the structure is checked on the way."""
+"""A later pass: the structure is known; values are copied, and the structure is checked on the way."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Replay:
             self._broken = True
             return
         step = self._steps[at]
-        expected, _, _, fed_by, outputs, plain = step
+        expected, _, _, fed_by, _, plain = step
         self._paused = True
         if module is not expected:
             self._broken = True

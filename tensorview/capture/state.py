@@ -9,17 +9,15 @@ from torch import Tensor, nn
 
 
 class Unchanged:
-    """A context in which a forward pass leaves buffers and torch's random generators (CPU, CUDA) as it found them.
+    """A context in which a forward pass leaves buffers and torch's random generators (CPU, CUDA) as they were.
 
-    Buffers of modules in training mode are copied (batch norm's running statistics), and in the first pass those of
-    modules from outside torch.nn too; later passes copy only those of them that did change, so that a constant mask is
-    not copied each time.
+    Buffers of modules in training mode are copied (batch norm's running statistics), and in the first pass those
+    of modules from outside torch.nn too; later passes copy only those of them that did change, so that a constant
+    mask is not copied each time.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = [
-            module for module in model.modules() if any(b is not None for b in module._buffers.values())
-        ]
+        self._modules = [module for module in model.modules() if any(b is not None for b in module._buffers.values())]
         self._changing: set[tuple[int, str]] | None = None
         self._saved: list[tuple[nn.Module, str, Tensor, int, Tensor]] = []
 

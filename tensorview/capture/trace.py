@@ -21,7 +21,7 @@ from .layers import Graph, Layer, ModuleInfo
 FORMAT = "1"
 
 
-class LayerNotFound(TensorviewError, KeyError):
+class LayerNotFound(TensorviewError, KeyError):  # noqa: N818 (as the other errors are named)
     """No layer or input has that name."""
 
     def __str__(self) -> str:
@@ -69,11 +69,7 @@ class Trace:
             return self._index[name]
         except KeyError:
             near = difflib.get_close_matches(str(name), self._index, n=3)
-            hint = (
-                f"near names are {', '.join(map(repr, near))}"
-                if near
-                else "list(trace) shows those there are"
-            )
+            hint = f"near names are {', '.join(map(repr, near))}" if near else "list(trace) shows those there are"
             raise LayerNotFound(f"the trace has no layer {name!r}: {hint}") from None
 
     def __contains__(self, name: object) -> bool:
@@ -114,7 +110,10 @@ class Trace:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trace:
-        """Read what `save` wrote. Raises `OpenError` for a file that holds no trace, OSError for none at all."""
+        """Read what `save` wrote.
+
+        Raises OpenError for a file that holds no trace, OSError for one that cannot be read.
+        """
         try:
             with safe_open(os.fspath(path), framework="numpy") as file:
                 metadata = file.metadata() or {}
@@ -123,24 +122,19 @@ class Trace:
                 described = json.loads(metadata["trace"])
                 values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             inputs, layers = (
-                tuple(_restore(record, values) for record in described.pop(part))
-                for part in ("inputs", "layers")
+                tuple(_restore(record, values) for record in described.pop(part)) for part in ("inputs", "layers")
             )
             outputs, warnings = tuple(described.pop("outputs")), tuple(described.pop("warnings"))
             return cls(inputs, layers, outputs, warnings, **described)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, OpenError):
                 raise
-            raise OpenError(
-                f"'{path}' cannot be read as a trace ({error}): write it with Trace.save"
-            ) from error
+            raise OpenError(f"'{path}' cannot be read as a trace ({error}): write it with Trace.save") from error
 
 
 def _describe(layer: Layer) -> dict[str, Any]:
     """Everything of a layer but its values, ready for JSON."""
-    fields = {
-        name: value for name, value in layer.__dict__.items() if name not in ("values", "stats", "info")
-    }
+    fields = {name: value for name, value in layer.__dict__.items() if name not in ("values", "stats", "info")}
     return {**fields, "info": asdict(layer.info)}
 
 

@@ -46,13 +46,11 @@ class Tracer:
 
     def __init__(self, model: nn.Module, layers: Selection = None, sample: int = 0) -> None:
         if not isinstance(model, nn.Module):
-            raise CaptureError(
-                f"capture needs a torch.nn.Module, not {type(model).__name__}: pass the model itself"
-            )
+            raise CaptureError(f"capture needs a torch.nn.Module, not {type(model).__name__}: pass the model itself")
         model = getattr(model, "_orig_mod", model)
         if isinstance(model, torch.jit.ScriptModule):
             raise CaptureError(
-                "a scripted model runs outside Python, where hooks see nothing: pass the nn.Module that it was made from"
+                "a scripted model runs outside Python, where hooks see nothing: pass the nn.Module it was made from"
             )
         self._model = model
         self._layers = (layers,) if isinstance(layers, str) else layers
@@ -100,9 +98,7 @@ class Tracer:
             raise self._failed(error, ledger, inputs, recorder.unbatched) from error
         if recorder.unbatched is not None:
             ledger.warn(unbatched_warning(recorder.unbatched))
-        if self._layers is not None and not any(
-            node.copied is not None for node in ledger.nodes[len(inputs) :]
-        ):
+        if self._layers is not None and not any(node.copied is not None for node in ledger.nodes[len(inputs) :]):
             ledger.warn(f"no layer is among layers={self._layers!r}, so that no values are kept")
         self._plan = self._settle(ledger, inputs, returned)
         return self._plan.filled(ledger.copied)

@@ -30,8 +30,8 @@ class Pick(NamedTuple):
 def pick_for(shape: tuple[int, ...], batch: int, axis: int = 0) -> Pick:
     """Find the sample in a tensor of `shape`.
 
-    The batch is the first dimension, or the second of a sequence (T, N, D), which is also where `axis=1` looks first;
-    a first dimension that is a multiple of the batch holds several rows of each sample (windows, frames).
+    The batch is the first dimension, or the second of a sequence (T, N, D), which is also where `axis=1` looks
+    first; a first dimension that is a multiple of the batch holds several rows of each sample (windows, frames).
     """
     rank = len(shape)
     if axis == 1 and rank >= 2 and shape[1] == batch:

@@ -2,7 +2,7 @@
 (function () {
   "use strict";
 
-  const MIB = 1024 * 1024;
+  const TENTH = 1e5; // of a megabyte, in bytes
 
   /** Whether a file matches an `accept` list such as "image/png,image/*,.webp". */
   function isAccepted({ name, type }, accept) {
@@ -23,7 +23,7 @@
     props: {
       trigger: { type: String, default: "image_dropped" },
       refusedTrigger: { type: String, default: "image_refused" },
-      maxBytes: { type: Number, default: 32 * MIB },
+      maxBytes: { type: Number, default: 32 * 1024 * 1024 },
       accept: { type: String, default: "image/png,image/jpeg,image/webp" },
       testId: { type: String, default: "upload" },
       text: { type: String, default: "Upload" },
@@ -88,8 +88,9 @@
           return this.refuse(`${name} is ${file.type}, and only ${kinds(this.accept)} can be read.`);
         }
         if (file.size > this.maxBytes) {
-          const [size, limit] = [file.size, this.maxBytes].map((bytes) => (bytes / MIB).toFixed(1));
-          return this.refuse(`${name} has ${size} MiB, and at most ${limit} MiB can be sent: make it smaller.`);
+          const size = Math.ceil(file.size / TENTH) / 10; // away from each other, never the same number twice
+          const limit = Math.floor(this.maxBytes / TENTH) / 10;
+          return this.refuse(`${name} has ${size.toFixed(1)} MB, and at most ${limit.toFixed(1)} MB can be sent.`);
         }
         const bytes = await file.arrayBuffer().catch(() => null);
         if (!bytes) return this.refuse(`${name} could not be read: check that it is a file and still there.`);

@@ -45,10 +45,6 @@
       this.scratch = document.createElement("canvas");
     }
 
-    get empty() {
-      return !this.strokes.length && !this.image;
-    }
-
     /** Starts a stroke; an image gives way to it. */
     begin(x, y) {
       this.image = null;

@@ -11,37 +11,20 @@
    */
   function newestOnly(post) {
     let wanted = false;
-    let failed = false;
-    let flight = null;
+    let inFlight = false;
 
     function pump() {
-      if (!wanted || flight) return;
+      if (!wanted || inFlight) return;
       wanted = false;
-      const mine = (flight = {});
-      const landed = (error) => {
-        if (flight !== mine) return; // given up by restart()
-        flight = null;
-        failed = error;
+      inFlight = true;
+      const landed = () => {
+        inFlight = false;
         pump();
       };
-      post().then(() => landed(false), () => landed(true));
+      post().then(landed, landed);
     }
 
-    return {
-      pump,
-      want() {
-        wanted = true;
-      },
-      cancel() {
-        wanted = failed = false;
-      },
-      /** After a reconnection: the reply to what was under way will never come. */
-      restart() {
-        wanted = wanted || failed || flight !== null;
-        flight = null;
-        pump();
-      },
-    };
+    return { pump, want: () => (wanted = true), cancel: () => (wanted = false) };
   }
 
   const TvPad = {
@@ -59,19 +42,19 @@
     expose: ["clear", "undo", "send", "load"],
     inject: ["trame"],
     template: `
-      <div class="tv-pad" ref="box">
+      <div class="tv-pad" :class="'tv-pad--' + content" ref="box">
         <canvas class="tv-pad__ink" ref="canvas" tabindex="0" role="application" aria-roledescription="drawing pad"
           aria-keyshortcuts="Delete Control+Z" :aria-label="label" :data-testid="testId"
           @pointerdown="onDown" @pointermove="onMove" @pointerup="onEnd" @pointercancel="onEnd"
           @lostpointercapture="onEnd" @keydown="onKey" @contextmenu.prevent @transitionend="paint"></canvas>
-        <span class="tv-pad__hint" :class="{ 'tv-pad__hint--gone': !empty }" aria-hidden="true">{{ hint }}</span>
+        <span class="tv-pad__hint" aria-hidden="true">{{ hint }}</span>
       </div>`,
-    data: () => ({ empty: true }),
+    data: () => ({ content: "nothing" }), // or "ink", "image"
     watch: {
       width: "resetInk",
       height: "resetInk",
       fit() {
-        if (!this.ink.empty) this.changed();
+        if (this.content === "ink") this.changed();
       },
     },
     created() {
@@ -89,13 +72,11 @@
       } catch {
         this.observer.observe(this.$refs.canvas); // Safari does not tell when only the zoom changes
       }
-      this.trame.addConnectListener(this.sender.restart);
-      this.$emit("ready");
+      this.$emit("ready"); // also after a reconnection, which builds the page anew
     },
     beforeUnmount() {
       this.observer.disconnect();
       cancelAnimationFrame(this.frame);
-      this.trame.removeConnectListener(this.sender.restart);
     },
     methods: {
       /** Empties the pad, and says so to the server when live. */
@@ -140,7 +121,7 @@
         this.show();
       },
       show() {
-        this.empty = this.ink.empty;
+        this.content = this.ink.image ? "image" : this.ink.strokes.length ? "ink" : "nothing";
         this.$emit("strokes", this.ink.strokes.length);
         this.frame = this.frame || requestAnimationFrame(() => {
           this.frame = 0;
@@ -190,7 +171,7 @@
       onKey(event) {
         const undoes = (event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z";
         const clears = event.key === "Escape" || event.key === "Delete";
-        if (this.empty || !(undoes || clears)) return; // left to the page
+        if (this.content === "nothing" || !(undoes || clears)) return; // left to the page
         event.preventDefault();
         event.stopPropagation();
         if (undoes) this.undo();
