@@ -72,6 +72,7 @@ class Client:
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._dropped = False
 
     @property
@@ -96,6 +97,7 @@ class Client:
         self._dropped = True
         self._queue.clear()
         self._filled.set()
+        self._emptied.set()
         if self._transport is not None:
             self._transport.abort()
 
@@ -108,16 +110,26 @@ class Client:
 
     async def pump(self) -> None:
         """Send what is queued, until the socket is closed."""
-        while not self.closed:
-            await self._filled.wait()
-            self._filled.clear()
-            while self._queue and not self.closed:
-                message = self._queue.popleft()
-                try:
+        try:
+            while not self.closed:
+                await self._filled.wait()
+                self._filled.clear()
+                while self._queue and not self.closed:
+                    message = self._queue.popleft()
                     await self.socket.send_bytes(message)
-                except (ConnectionError, RuntimeError):
-                    return  # it vanished; the reading side notices too
-                self._queued -= len(message)
+                    self._queued -= len(message)
+                self._emptied.set()
+        except (ConnectionError, RuntimeError):
+            pass  # it vanished; the reading side notices too
+        finally:
+            self._dropped = True
+            self._emptied.set()
+
+    async def emptied(self) -> None:
+        """Wait until all that was queued is sent, where that is much: who asks for much waits for it."""
+        while self._queued > MOST_QUEUED_BYTES // 2 and not self.closed:
+            self._emptied.clear()
+            await self._emptied.wait()
 
 
 class CappedUnChunker(UnChunker):
@@ -172,6 +184,9 @@ class Endpoint(WslinkHandler):
             async for message in socket:
                 if message.type is not WSMsgType.BINARY or not await self._take(message.data, client_id):
                     await socket.close(code=WSCloseCode.POLICY_VIOLATION)
+                await client.emptied()
+        except Exception:  # an answer to a failed request has no place in a websocket
+            logger.exception("A websocket failed")
         finally:
             pump.cancel()
             await self.onClose(client_id)

@@ -139,9 +139,7 @@ class Guard:
         refused = self.refusal(request)
         if refused is not None:
             status, sentence = refused
-            logger.warning(
-                "Refused %s %r from %s: %s", request.method, request.path[:200], request.remote, sentence
-            )
+            logger.warning("Refused %s %r from %s: %s", request.method, request.path[:200], request.remote, sentence)
             return web.Response(status=status, text=sentence)
         try:
             return await handler(request)

@@ -48,9 +48,7 @@ def listen(host: str, port: int | None = None) -> socket.socket:
         try:
             return _bound(family, address, port)
         except PermissionError:
-            raise ServerError(
-                f"Port {port} needs rights that you lack; name one from 1024 on with --port."
-            ) from None
+            raise ServerError(f"Port {port} needs rights that you lack; name one from 1024 on with --port.") from None
         except OSError:
             raise ServerError(
                 f"Port {port} on {host} is in use; name another with --port, or leave it out for a free one."
@@ -83,7 +81,5 @@ def _resolve(host: str) -> tuple[socket.AddressFamily, str]:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((address[0], 0))
     except OSError:
-        raise ServerError(
-            f"--host {host} is no address of this machine; use 127.0.0.1 or one of its own."
-        ) from None
+        raise ServerError(f"--host {host} is no address of this machine; use 127.0.0.1 or one of its own.") from None
     return family, str(address[0])

@@ -80,9 +80,7 @@ class Serving:
         frame_ancestors: Sequence[str] = ("'self'",),
     ) -> None:
         if not is_loopback(host) and token is None and not allow_remote:
-            raise ServerError(
-                f"--host {host} is reachable from other machines; give a secret with --token as well."
-            )
+            raise ServerError(f"--host {host} is reachable from other machines; give a secret with --token as well.")
         if token is not None and len(token) < SHORTEST_TOKEN:
             raise ServerError(f"The token has {len(token)} characters; it needs {SHORTEST_TOKEN} at least.")
         self.server = server
