@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tensorview.errors import OpenError
+from tensorview.opening import InputSpec, Preparation, Subject, prepare_digit
+
+
+def subject(shape=(3, 8, 8), kind="image", transform=None, **spec):
+    return Subject("test", nn.Identity(), InputSpec(shape, **spec), preparation=Preparation(kind, transform))
+
+
+def halves(size=(40, 20)):
+    """Red left, blue right."""
+    image = Image.new("RGB", size, (0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, size[0] // 2, size[1]))
+    return image
+
+
+def test_shorter_side_is_resized_and_the_centre_kept():
+    x = subject().preprocess(halves())
+    assert x.shape == (1, 3, 8, 8)
+    assert x.dtype == torch.float32
+    wide = np.asarray(halves().resize((16, 8), Image.Resampling.BILINEAR), np.float32) / 255
+    assert np.abs(x[0].numpy() - wide[:, 4:12].transpose(2, 0, 1)).max() < 0.02
+
+
+def test_values_span_the_input_range():
+    x = subject(low=-1.0, high=3.0).preprocess(halves((8, 8)))
+    assert x[0, :, 0, 0].tolist() == [3.0, -1.0, -1.0]
+    assert x[0, :, 0, -1].tolist() == [-1.0, -1.0, 3.0]
+
+
+def test_normalisation_and_its_preview():
+    normal = subject(mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 2.0))
+    x = normal.preprocess(halves((8, 8)))
+    assert x[0, :, 0, 0].tolist() == [1.0, -1.0, 0.0]
+    assert np.array_equal(normal.preview(x), np.asarray(halves((8, 8))))
+
+
+def test_channels_become_what_the_model_takes():
+    assert subject((1, 8, 8)).preprocess(halves((8, 8)))[0, 0, 0, 0] == pytest.approx(76 / 255, abs=1e-3)
+    grey = subject((3, 8, 8)).preprocess(Image.new("L", (8, 8), 51))
+    assert torch.allclose(grey, torch.full((1, 3, 8, 8), 0.2))
+    assert subject((4, 8, 8)).preprocess(halves((8, 8)))[0, 3].min() == 1
+    clear = subject((3, 8, 8)).preprocess(Image.new("RGBA", (8, 8), (0, 0, 0, 0)))
+    assert clear.min() == 1  # transparent is paper
+
+
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_arrays_in_either_layout(layout):
+    array = np.asarray(halves((8, 8)))
+    given = array if layout == "hwc" else array.transpose(2, 0, 1)
+    expected = array.transpose(2, 0, 1) / np.float32(255)
+    assert np.allclose(subject().preprocess(given)[0], expected)
+    assert np.allclose(subject().preprocess(expected if layout == "chw" else expected.transpose(1, 2, 0))[0], expected)
+
+
+def test_floats_of_the_right_shape_are_left_as_they_are():
+    values = np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32)
+    assert np.array_equal(subject().preprocess(values)[0], values)
+    vector = np.arange(5.0)
+    assert subject((5,)).preprocess(vector).tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_a_two_dimensional_array_fits_one_channel():
+    values = np.random.default_rng(0).random((28, 28)).astype(np.float32)
+    assert np.array_equal(subject((1, 28, 28)).preprocess(values)[0, 0], values)
+    assert subject((1, 14, 14)).preprocess(values).shape == (1, 1, 14, 14)
+
+
+def test_digit_is_prepared_or_left():
+    digits = subject((1, 28, 28), "digit")
+    array = np.zeros((28, 28), np.float32)
+    array[2:12, 3:6] = 1
+    assert np.array_equal(digits.preprocess(array)[0, 0], prepare_digit(array))
+    assert np.array_equal(digits.preprocess(array, prepare=False)[0, 0], array)
+    as_bytes = digits.preprocess((array * 255).astype(np.uint8), prepare=False)
+    assert np.array_equal(as_bytes[0, 0], array)
+
+
+def test_dark_ink_on_paper_is_inverted():
+    array = np.zeros((56, 56), np.uint8)
+    array[10:40, 20:26] = 255
+    digits = subject((1, 28, 28), "digit")
+    paper = digits.preprocess(Image.fromarray(255 - array))
+    assert torch.allclose(paper, digits.preprocess(array), atol=0.02)
+    assert torch.allclose(paper, digits.preprocess(Image.fromarray(255 - array).convert("RGB")), atol=0.02)
+
+
+def test_digit_for_a_model_of_another_size():
+    assert subject((1, 32, 32), "digit").preprocess(np.eye(28)).shape == (1, 1, 32, 32)
+
+
+def test_empty_digit_gives_zeros():
+    digits = subject((1, 28, 28), "digit")
+    assert not digits.preprocess(np.zeros((28, 28), np.uint8)).any()
+    assert not digits.preprocess(Image.new("RGB", (300, 200), "white")).any()
+
+
+def test_the_models_own_preprocess_comes_first():
+    seen = []
+
+    def own(image):
+        seen.append(image)
+        return torch.full((3, 8, 8), 0.5)
+
+    x = subject(transform=own).preprocess(np.zeros((5, 5), np.uint8))
+    assert torch.equal(x, torch.full((1, 3, 8, 8), 0.5))
+    assert seen[0].size == (5, 5)
+
+
+def test_a_faulty_preprocess_is_named():
+    with pytest.raises(OpenError, match=r"gave \(3, 9, 9\), but its input is \(3, 8, 8\)"):
+        subject(transform=lambda image: torch.zeros(3, 9, 9)).preprocess(halves())
+    with pytest.raises(OpenError, match="raised ZeroDivisionError"):
+        subject(transform=lambda image: 1 / 0).preprocess(halves())
+
+
+@pytest.mark.parametrize("array", [np.zeros((2, 3, 4, 5)), np.zeros(7), np.zeros((8, 8, 2)), np.array(["a"])])
+def test_arrays_that_are_no_image(array):
+    with pytest.raises(OpenError, match=r"no image|no input"):
+        subject().preprocess(array)
+
+
+def test_a_model_that_takes_no_image_says_so():
+    with pytest.raises(OpenError, match=r"takes \(5,\), which is no image"):
+        subject((5,)).preprocess(halves())
+
+
+def test_preview_of_one_channel():
+    digits = subject((1, 28, 28), "digit")
+    array = np.zeros((28, 28), np.uint8)
+    array[4:9, 4:6] = 255
+    assert np.array_equal(digits.preview(digits.preprocess(array, prepare=False)), array)
+    with pytest.raises(OpenError, match="has no picture"):
+        subject((5,)).preview(torch.zeros(1, 5))
