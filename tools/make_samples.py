@@ -46,7 +46,7 @@ def enlarge(image: np.ndarray) -> np.ndarray:
     """(28, 28) uint8 of an (8, 8) image in [0, 16], of whose broad strokes only the core is kept."""
     small = Image.fromarray(image.astype(np.float32) / 16)
     large = np.asarray(small.resize((80, 80), Image.Resampling.BICUBIC))
-    return to_bytes(prepare_digit(np.clip((large - 0.4) / 0.4, 0, 1)))
+    return to_bytes(prepare_digit(np.clip((large - 0.3) / 0.45, 0, 1)))
 
 
 def main() -> None:

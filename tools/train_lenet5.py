@@ -35,7 +35,7 @@ PIXEL = 2.0 / 28.0  # one pixel of a 28 x 28 image in the coordinates of grid_sa
 class Recipe:
     """What decides the result besides the data."""
 
-    epochs: int = 150
+    epochs: int = 300
     batch: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 0.02

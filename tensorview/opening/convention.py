@@ -19,6 +19,7 @@ optional, and the shipped models use the same:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,6 +98,6 @@ class Declared:
 
 def _checked_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
     sizes = tuple(shape)
-    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+    if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise OpenError(f"{name} has input_shape {sizes!r}; it is positive whole numbers, as (3, 224, 224).")
-    return sizes
+    return tuple(map(int, sizes))

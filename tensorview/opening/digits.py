@@ -37,11 +37,7 @@ def prepare_digit(array: np.ndarray) -> np.ndarray:
     left, top, right, bottom = _bounds(ink)
     row, column = _centre_of_mass(ink)
     longest = max(right - left, bottom - top)
-    if (
-        ink.shape == (SIDE, SIDE)
-        and abs(longest - BOX) <= 2
-        and max(abs(row - CENTRE), abs(column - CENTRE)) <= 1
-    ):
+    if ink.shape == (SIDE, SIDE) and abs(longest - BOX) <= 2 and max(abs(row - CENTRE), abs(column - CENTRE)) <= 1:
         return ink
     pitch = longest / BOX  # source pixels to one pixel of the result
     x = _window(column, left, right, pitch)

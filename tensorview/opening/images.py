@@ -60,7 +60,7 @@ def open_array(path: str | Path) -> np.ndarray:
     _read(Path(path), check_only=True)
     try:
         # A memory map fails where the header claims more than the file holds, before memory is taken.
-        array = np.array(np.load(path, mmap_mode="r", allow_pickle=False))
+        array = np.array(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, EOFError, ValueError, OverflowError, SyntaxError, TypeError) as error:
         raise OpenError(f"{path} is not a whole .npy file of numbers.") from error
     if array.dtype.kind not in "biuf":
@@ -87,14 +87,11 @@ def plain_mode(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """uint8 of the pixels of an image with 16 or more bits: their whole type's range, or what they span."""
+    """uint8 of pixels of more than 8 bits: of [0, 1], [0, 255] or [0, 65535], whichever first holds them all."""
     values = np.nan_to_num(values.astype(np.float64))
     high = float(values.max(initial=0.0))
-    if values.min(initial=0.0) >= 0 and high <= 65535:
-        span = 65535.0 if high > 255 else 255.0
-        return np.round(values * (255.0 / span)).astype(np.uint8)
-    low = float(values.min())
-    return np.round((values - low) * (255.0 / max(high - low, 1e-12))).astype(np.uint8)
+    limit = next((limit for limit in (1.0, 255.0, 65535.0) if high <= limit), high)
+    return np.round(np.clip(values / limit, 0, 1) * 255).astype(np.uint8)
 
 
 def _read(path: Path, check_only: bool = False) -> bytes:

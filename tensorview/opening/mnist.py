@@ -38,9 +38,7 @@ def load_mnist(root: str | Path, train: bool) -> tuple[np.ndarray, np.ndarray]:
     images = _read_idx(Path(root), f"{split}-images-idx3-ubyte")
     labels = _read_idx(Path(root), f"{split}-labels-idx1-ubyte")
     if images.shape[1:] != (28, 28) or labels.shape != images.shape[:1]:
-        raise OpenError(
-            f"The MNIST files in {root} do not fit: images {images.shape}, labels {labels.shape}."
-        )
+        raise OpenError(f"The MNIST files in {root} do not fit: images {images.shape}, labels {labels.shape}.")
     return images, labels
 
 

@@ -74,9 +74,7 @@ def open_model(
 def shipped_models() -> tuple[str, ...]:
     """The names of the models that come with tensorview."""
     files = importlib.resources.files(_SHIPPED_PACKAGE).iterdir()
-    return tuple(
-        sorted(file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_")
-    )
+    return tuple(sorted(file.name[:-3] for file in files if file.name.endswith(".py") and file.name[0] != "_"))
 
 
 def _describe(
@@ -128,9 +126,7 @@ def _from_file(spec: str) -> tuple[nn.Module, ModuleType, str]:
 def _refuse_other_formats(path: str) -> None:
     suffix = Path(path).suffix.lower()
     if suffix in _WEIGHT_SUFFIXES:
-        raise OpenError(
-            f"{path} holds weights, not a model: open the model, as net.py:Net, and give it as weights."
-        )
+        raise OpenError(f"{path} holds weights, not a model: open the model, as net.py:Net, and give it as weights.")
     if suffix in _OTHER_SUFFIXES:
         raise OpenError(f"{path} is of a format that does not open here: {_what_opens()}.")
 

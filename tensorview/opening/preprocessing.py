@@ -69,9 +69,7 @@ def to_input(image: Picture, spec: InputSpec, preparation: Preparation, prepare:
     if preparation.transform is not None and prepare:
         return _own(preparation.transform, _to_picture(image, spec), spec)
     if not spec.is_image:
-        raise OpenError(
-            f"The model takes {spec.shape}, which is no image; give it a .npy file of that shape."
-        )
+        raise OpenError(f"The model takes {spec.shape}, which is no image; give it a .npy file of that shape.")
     if preparation.kind == "digit":
         ink = _drawn(image, spec)
         values = _fit(Image.fromarray(prepare_digit(ink) if prepare else ink), spec)
@@ -126,9 +124,7 @@ def _own(transform: Transform, image: Image.Image, spec: InputSpec) -> torch.Ten
     if made.shape == (1, *spec.shape):
         made = made[0]
     if made.shape != spec.shape:
-        raise OpenError(
-            f"The model's own preprocess gave {tuple(made.shape)}, but its input is {spec.shape}."
-        )
+        raise OpenError(f"The model's own preprocess gave {tuple(made.shape)}, but its input is {spec.shape}.")
     return made.to(getattr(torch, spec.dtype))[None]
 
 

@@ -90,17 +90,13 @@ def _only_model(module: ModuleType, file: str) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise ModelNotFound(
-            f"{file} defines no torch.nn.Module; name a function that returns one as {file}:NAME."
-        )
+        raise ModelNotFound(f"{file} defines no torch.nn.Module; name a function that returns one as {file}:NAME.")
     raise ModelNotFound(f"{file} defines several models: name one of {_listed(file, names)}.")
 
 
 def _offer(module: ModuleType, file: str, name: str) -> str:
     functions = [
-        key
-        for key, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__
+        key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
     ]
     names = models_in(module) + functions
     if not names:
@@ -142,8 +138,6 @@ def _needed_arguments(make: Callable[[], Any]) -> list[str]:
 def _what(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg}, line {error.lineno}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     where = f", line {lines[-1]}" if lines else ""
     return f"{type(error).__name__}: {error}{where}"

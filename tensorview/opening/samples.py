@@ -73,7 +73,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise OpenError(f"There is no file {path} with the model's samples.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise OpenError(f"{path} is not a whole .npz file of samples.") from error
@@ -83,13 +83,7 @@ def _paired(arrays: dict[str, np.ndarray], images: str, labels: str, path: Path)
     if images not in arrays or labels not in arrays:
         raise OpenError(f"{path} needs the arrays {images} and {labels}.")
     a, b = arrays[images], arrays[labels]
-    if (
-        a.dtype != np.uint8
-        or a.ndim not in (3, 4)
-        or b.ndim != 1
-        or b.dtype.kind not in "iu"
-        or len(a) != len(b)
-    ):
+    if a.dtype != np.uint8 or a.ndim not in (3, 4) or b.ndim != 1 or b.dtype.kind not in "iu" or len(a) != len(b):
         raise OpenError(
             f"{path} has {images} {a.shape} {a.dtype} and {labels} {b.shape} {b.dtype}; "
             "they are (N, H, W) or (N, H, W, 3) uint8 and (N,) integers."

@@ -48,17 +48,13 @@ def tell_input_shape(module: nn.Module, name: str) -> tuple[int, ...]:
     for shape in candidates:
         if takes(module, shape):
             return shape
-    raise OpenError(
-        f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224)."
-    )
+    raise OpenError(f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).")
 
 
 def _square_images(features: int) -> list[tuple[int, ...]]:
     """Grey and colour square images of that many numbers."""
     shapes = [(channels, math.isqrt(features // channels)) for channels in (1, 3)]
-    return [
-        (channels, side, side) for channels, side in shapes if side > 3 and channels * side**2 == features
-    ]
+    return [(channels, side, side) for channels, side in shapes if side > 3 and channels * side**2 == features]
 
 
 def _sides(module: nn.Module, first: nn.Conv2d) -> tuple[int, ...]:

@@ -77,12 +77,13 @@ class Subject:
             prepare: False leaves out the model's own placing (a digit is not cropped, scaled and centred).
 
         Returns:
-            (1, *input_spec.shape) tensor of `input_spec.dtype`.
+            (1, *input_spec.shape) tensor of `input_spec.dtype`, on the model's device.
 
         Raises:
             OpenError: the image cannot become such an input.
         """
-        return to_input(image, self.input_spec, self.preparation, prepare)
+        device = next((value.device for value in self.module.parameters()), None)
+        return to_input(image, self.input_spec, self.preparation, prepare).to(device)
 
     def preview(self, x: torch.Tensor) -> np.ndarray:
         """What the model receives, as a picture.

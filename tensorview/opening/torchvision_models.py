@@ -92,9 +92,7 @@ def _pretrained(models: ModuleType, name: str, weights: Any) -> nn.Module:
             return models.get_model(name, weights=weights)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise OpenError(
-            f"The file of {name}'s weights in torch's cache is broken, delete it: {reason}."
-        ) from error
+        raise OpenError(f"The file of {name}'s weights in torch's cache is broken, delete it: {reason}.") from error
     except OSError as error:
         reason = str(getattr(error, "reason", error))
         raise OpenError(

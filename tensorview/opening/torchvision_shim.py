@@ -33,9 +33,7 @@ def import_torchvision() -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != "torchvision":
             raise
-        raise MissingExtra(
-            'torchvision is not installed; `pip install "tensorview[torchvision]"` adds it.'
-        ) from error
+        raise MissingExtra('torchvision is not installed; `pip install "tensorview[torchvision]"` adds it.') from error
     except RuntimeError as error:
         if "operator torchvision::nms does not exist" not in str(error):
             raise

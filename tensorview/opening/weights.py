@@ -35,9 +35,7 @@ def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> No
     """
     path = Path(path)
     if not path.is_file():
-        raise OpenError(
-            f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}."
-        )
+        raise OpenError(f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}.")
     is_safe = path.suffix.lower() == ".safetensors"
     found = _read_safetensors(path) if is_safe else _unwrap(path, _read_torch(path, trust))
     found = _without_prefix(found, set(module.state_dict()))
