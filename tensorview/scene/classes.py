@@ -20,8 +20,9 @@ class Prediction:
 def probabilities(output: np.ndarray) -> np.ndarray:
     """`(K,)` float64 probabilities from the `(K,)` outputs of a classifier.
 
-    Outputs that already are a distribution (none negative, sum 1) are returned as they are, others through the softmax
-    `exp(x - max x) / sum exp(x - max x)`. Where no output is finite, or NaN is among them, every class has an equal share.
+    Outputs that already are a distribution (none negative, sum 1) are returned as they are, others through the
+    softmax `exp(x - max x) / sum exp(x - max x)`. Where no output is finite, or NaN is among them, every class has an
+    equal share.
     """
     x = np.asarray(output, dtype=float).reshape(-1)
     if not len(x) or np.isnan(x).any():
@@ -37,7 +38,7 @@ def probabilities(output: np.ndarray) -> np.ndarray:
 
 
 def ranked(output: np.ndarray, names: Sequence[str] = (), most: int = 5) -> list[Prediction]:
-    """The `most` likeliest classes of `(K,)` outputs, the likeliest first; without names a class is called by its index."""
+    """The `most` likeliest classes of `(K,)` outputs, the likeliest first; without names a class is its index."""
     share = probabilities(output)
     order = np.argsort(-share, kind="stable")[:most]
     return [Prediction(int(i), names[i] if i < len(names) else str(i), float(share[i])) for i in order]

@@ -32,7 +32,10 @@ class Run:
 
 
 def area_mean(values: np.ndarray, factor: int) -> np.ndarray:
-    """`(C, H, W)` averaged over `factor` x `factor` cells to `(C, ceil(H / factor), ceil(W / factor))`; edges by what is there."""
+    """`(C, H, W)` averaged over `factor` x `factor` cells to `(C, ceil(H / factor), ceil(W / factor))`.
+
+    At the edges the mean is over the cells that are there.
+    """
     if factor == 1:
         return values
     _, height, width = values.shape
@@ -48,7 +51,8 @@ def shown_values(
 ) -> np.ndarray:
     """What is drawn of a layer's values: flat float, a value a displayed cell, maps one after the other.
 
-    A closed box shows the mean or the maximum over its maps. `top` are the units that "cubes" show when they are not all.
+    A closed box shows the mean or the maximum over its maps. `top` are the units that "cubes" show when they are not
+    all.
     """
     if item.look == "cubes":
         flat = values.reshape(-1)
@@ -66,8 +70,8 @@ def levels(buffer: np.ndarray, starts: np.ndarray, encoding: Encoding, fixed: tu
 
     Args:
         starts: `(G,)` first index of every group that is scaled on its own.
-        encoding: "signed" puts zero at `LEVELS // 2` and the group's largest magnitude at an end; the others run from the
-            group's least to its greatest value.
+        encoding: "signed" puts zero at `LEVELS // 2` and the group's largest magnitude at an end; the others run from
+            the group's least to its greatest value.
         fixed: lowest and highest value for every group, instead of the group's own; what is beyond is clipped.
 
     NaN, +Inf and -Inf have levels of their own and do not enter the scale. A group with a single value is level 0 where

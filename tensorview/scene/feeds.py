@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .merging import PRODUCTS, merged
+from .parts import Source, along, cell, part, sample_axis
+from .windows import (
+    kernel_span,
+    padded,
+    per_axis,
+    resampled_span,
+    scaled_span,
+    transposed_span,
+)
+
 if TYPE_CHECKING:
     from ..capture import Layer
 
-Span = tuple[int, int]
-SOFTMAX = ("Softmax", "LogSoftmax", "Softmin", "softmax", "log_softmax")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A part of a parent that enters a cell.
-
-    Attributes:
-        layer: name of the parent.
-        channels: the maps along its first axis, `None` for all of the layer.
-        spans: `(first, end)` along every further axis, end excluded; `None` for all of them.
-    """
-
-    layer: str
-    channels: range | None = None
-    spans: tuple[Span, ...] | None = None
+SOFTMAX = ("Softmax", "LogSoftmax", "Softmin", "softmax", "log_softmax", "softmin", "gumbel_softmax")
+REDUCTIONS = ("mean", "sum", "amax", "amin", "max", "min", "logsumexp")
+AXIS_MOVES = ("permute", "transpose", "swapaxes", "movedim", "Permute")
 
 
 def sources(layer: Layer, index: tuple[int, ...], parents: Mapping[str, Layer]) -> list[Source]:
     """The parts of `layer`'s parents that enter `layer.values[index]`.
 
-    A convolution reads its window of all maps of its group; pooling, padding and up-sampling their window of the same map;
-    an activation, a normalisation over the batch and dropout the same cell; a linear layer all features; a reshape the
-    cell that it moved; a concatenation the parent that owns the map; a sum or a product the same cell of every parent.
-    Anything else reads all of every parent.
+    A convolution reads its window of all maps of its group; pooling, padding and up-sampling their window of the same
+    map; an activation, a normalisation over the batch and dropout the same cell; a softmax or another normalisation what it
+    normalises over; a linear layer all features; a reshape the cell that it moved; a concatenation the parent that owns
+    the map; a sum or a product the same cell of every parent. Anything else reads all of every parent.
     """
     found = []
     for name in layer.parents:
@@ -52,109 +48,191 @@ def sources(layer: Layer, index: tuple[int, ...], parents: Mapping[str, Layer]) 
 
 
 def _source(layer: Layer, index: tuple[int, ...], parent: Layer, parents: Mapping[str, Layer]) -> Source | None:
-    hyper = layer.info.hyper
-    same_rank = len(parent.shape) == len(layer.shape)
-    if layer.kind == "convolution" and same_rank:
-        return _convolution(layer, index, parent, hyper)
-    if layer.kind == "pooling" and same_rank:
-        return Source(parent.name, _one(index[0]), _pooled(layer, index, parent, hyper))
-    if layer.kind in ("activation", "normalization", "dropout") and parent.shape == layer.shape:
-        if layer.module_type in SOFTMAX or layer.module_type in ("LayerNorm", "layer_norm"):
-            return Source(parent.name, _one(index[0]) if len(index) > 1 else None)
-        return _cell(parent, index)
-    if layer.kind == "linear" and same_rank:
-        return Source(parent.name, None if len(index) == 1 else _one(index[0]))
-    if layer.kind in ("reshape", "padding") and math.prod(parent.shape) == math.prod(layer.shape):
-        flat = int(np.ravel_multi_index(index, layer.shape))
-        return _cell(parent, tuple(int(i) for i in np.unravel_index(flat, parent.shape)))
-    if layer.kind == "upsampling" and same_rank:
-        spans = tuple(_scaled(i, n, m) for i, n, m in zip(index[1:], layer.shape[1:], parent.shape[1:], strict=True))
-        return Source(parent.name, _one(index[0]), spans)
-    if layer.kind == "merge":
-        return _merged(layer, index, parent, parents)
-    return Source(parent.name)
-
-
-def _one(channel: int) -> range:
-    return range(channel, channel + 1)
-
-
-def _cell(parent: Layer, index: tuple[int, ...]) -> Source:
-    if not index:
+    if not index or not parent.shape:
         return Source(parent.name)
-    return Source(parent.name, _one(index[0]), tuple((i, i + 1) for i in index[1:]))
+    if layer.kind == "merge":
+        return merged(layer, index, parent, [parents[name] for name in layer.parents])
+    if layer.module_type == "Identity":
+        return cell(parent, index)
+    rule = _RULES.get(layer.kind)
+    return rule(layer, index, parent) if rule else Source(parent.name)
 
 
-def _per_axis(value: object, axes: int) -> tuple[int, ...]:
-    """A hyper-parameter for every axis: `3` is `(3, 3)` for two."""
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        every = tuple(int(v) for v in value)
-        return every if len(every) == axes else every * axes
-    return (int(value),) * axes  # type: ignore[call-overload]
-
-
-def _convolution(layer: Layer, index: tuple[int, ...], parent: Layer, hyper: Mapping[str, object]) -> Source:
-    groups = int(hyper.get("groups", 1) or 1)  # type: ignore[call-overload]
+def _convolution(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    hyper = layer.info.hyper
+    groups = int(hyper.get("groups", 1))
     per_in, per_out = parent.shape[0] // groups, layer.shape[0] // groups
     group = index[0] // per_out
-    channels = range(group * per_in, (group + 1) * per_in)
     axes = len(index) - 1
-    kernel = _per_axis(hyper["kernel_size"], axes)
-    stride = _per_axis(hyper.get("stride", 1), axes)
-    dilation = _per_axis(hyper.get("dilation", 1), axes)
+    kernel, stride = per_axis(hyper["kernel_size"], axes), per_axis(hyper.get("stride", 1), axes)
+    dilation = per_axis(hyper.get("dilation", 1), axes)
     padding = _padding(hyper.get("padding", 0), kernel, dilation, axes)
-    transposed = "Transpose" in layer.module_type or "transpose" in layer.module_type
-    spans = []
-    for axis, place in enumerate(index[1:]):
-        k, s, d, p = kernel[axis], stride[axis], dilation[axis], padding[axis]
-        if transposed:
-            span = -(-(place + p - d * (k - 1)) // s), (place + p) // s + 1
-        else:
-            span = place * s - p, place * s - p + d * (k - 1) + 1
-        spans.append(_clipped(span, parent.shape[axis + 1]))
-    return Source(parent.name, channels, tuple(spans))
+    taps = list(zip(index[1:], kernel, stride, dilation, padding, parent.shape[1:], strict=True))
+    if "transpose" in layer.module_type.lower():
+        spans = [transposed_span(*each) for each in taps]
+    else:
+        spans = [kernel_span(*each, str(hyper.get("padding_mode", "zeros"))) for each in taps]
+    return part(parent, [(group * per_in, (group + 1) * per_in), *spans])
 
 
 def _padding(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...], axes: int) -> tuple[int, ...]:
     if value == "same":
         return tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
-    return (0,) * axes if value == "valid" else _per_axis(value, axes)
+    return (0,) * axes if value == "valid" else per_axis(value, axes)
 
 
-def _pooled(layer: Layer, index: tuple[int, ...], parent: Layer, hyper: Mapping[str, object]) -> tuple[Span, ...]:
+def _pooled(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    hyper = layer.info.hyper
+    if layer.module_type in REDUCTIONS:
+        return _reduced(layer, index, parent)
+    if "ractional" in layer.module_type:
+        return along(parent, (index[0], *(0,) * (len(index) - 1)), range(1, len(index)))
     if "kernel_size" not in hyper:
-        return tuple(_scaled(i, n, m) for i, n, m in zip(index[1:], layer.shape[1:], parent.shape[1:], strict=True))
+        sizes = zip(index[1:], layer.shape[1:], parent.shape[1:], strict=True)
+        return part(parent, [(index[0], index[0] + 1), *(scaled_span(*each) for each in sizes)])
     axes = len(index) - 1
-    kernel = _per_axis(hyper["kernel_size"], axes)
-    stride = _per_axis(hyper.get("stride") or hyper["kernel_size"], axes)
-    dilation = _per_axis(hyper.get("dilation", 1) or 1, axes)
-    padding = _per_axis(hyper.get("padding", 0) or 0, axes)
-    return tuple(
-        _clipped((place * s - p, place * s - p + d * (k - 1) + 1), size)
-        for place, k, s, d, p, size in zip(index[1:], kernel, stride, dilation, padding, parent.shape[1:], strict=True)
+    window = zip(
+        index[1:],
+        per_axis(hyper["kernel_size"], axes),
+        per_axis(hyper.get("stride") or hyper["kernel_size"], axes),
+        per_axis(hyper.get("dilation", 1), axes),
+        per_axis(hyper.get("padding", 0), axes),
+        parent.shape[1:],
+        strict=True,
     )
+    return part(parent, [(index[0], index[0] + 1), *(kernel_span(*each) for each in window)])
 
 
-def _scaled(place: int, size: int, parent_size: int) -> Span:
-    """The cells that an adaptive window covers: `floor(i n / m)` to `ceil((i + 1) n / m)`, as torch defines it."""
-    return place * parent_size // size, -(-(place + 1) * parent_size // size)
+def _reduced(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    """A mean, sum or maximum: all along the axes that it took away, or left with a size of 1."""
+    dims = layer.info.hyper["dim"]
+    rank = len(parent.shape)
+    axes = {sample_axis(d, rank) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
+    if len(index) != rank:
+        rest = iter(index)
+        index = tuple(0 if k in axes else next(rest) for k in range(rank))
+    return along(parent, index, axes)
 
 
-def _clipped(span: Span, size: int) -> Span:
-    low, high = max(0, min(span[0], size)), max(0, min(span[1], size))
-    return low, max(low, high)
+def _activation(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    if layer.module_type == "Softmax2d":
+        return along(parent, index, {0})
+    if layer.module_type in SOFTMAX:
+        return along(parent, index, {sample_axis(layer.info.hyper["dim"], len(index))})
+    return cell(parent, index) if parent.shape == layer.shape else Source(parent.name)
 
 
-def _merged(layer: Layer, index: tuple[int, ...], parent: Layer, parents: Mapping[str, Layer]) -> Source | None:
-    every = [parents[name] for name in layer.parents]
-    joined = [p.shape for p in every]
-    if layer.module_type in ("cat", "concat", "concatenate") and sum(s[0] for s in joined) == layer.shape[0]:
-        offset = 0
-        for other in every:
-            if other is parent:
-                place = index[0] - offset
-                return _cell(parent, (place, *index[1:])) if 0 <= place < parent.shape[0] else None
-            offset += other.shape[0]
-    if len(parent.shape) == len(index):
-        return _cell(parent, tuple(min(i, n - 1) for i, n in zip(index, parent.shape, strict=True)))
-    return Source(parent.name)
+def _normalised(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    name, hyper, rank = layer.module_type.lower(), layer.info.hyper, len(index)
+    if name == "layernorm2d":
+        return along(parent, index, {0})
+    if name in ("layernorm", "layer_norm", "rmsnorm", "rms_norm"):
+        return along(parent, index, range(rank - len(hyper["normalized_shape"]), rank))
+    if name.startswith(("instancenorm", "lazyinstancenorm", "instance_norm")):
+        return along(parent, index, range(1, rank))
+    if name in ("groupnorm", "group_norm"):
+        size = parent.shape[0] // int(hyper["num_groups"])
+        first = index[0] // size * size
+        return part(parent, [(first, first + size), *((0, n) for n in parent.shape[1:])])
+    if name in ("localresponsenorm", "local_response_norm"):
+        low, high = index[0] - int(hyper["size"]) // 2, index[0] + (int(hyper["size"]) - 1) // 2 + 1
+        return part(parent, [(max(0, low), min(high, parent.shape[0])), *((i, i + 1) for i in index[1:])])
+    if name == "normalize":
+        return along(parent, index, {sample_axis(hyper.get("dim", 1), rank)})
+    return cell(parent, index) if "batch" in name else Source(parent.name)
+
+
+def _linear(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    if layer.module_type in PRODUCTS or len(index) == 1:
+        return Source(parent.name)
+    return along(parent, index, {len(index) - 1})
+
+
+def _moved(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    """A reshape moves every cell; which one stands at `index`?"""
+    name = layer.module_type
+    if name in AXIS_MOVES:
+        order = _axis_order(layer, parent)
+        return cell(parent, tuple(index[order.index(k)] for k in range(len(index))))
+    if name in ("ChannelShuffle", "channel_shuffle"):
+        groups = int(layer.info.hyper["groups"])
+        place = index[0] % groups * (parent.shape[0] // groups) + index[0] // groups
+        return cell(parent, (place, *index[1:]))
+    if name in ("PixelUnshuffle", "pixel_unshuffle"):
+        factor = int(layer.info.hyper["downscale_factor"])
+        channel, inside = divmod(index[0], factor * factor)
+        row, column = index[1] * factor + inside // factor, index[2] * factor + inside % factor
+        return cell(parent, (channel, row, column))
+    if name.lower() in ("fold", "unfold") or math.prod(parent.shape) != math.prod(layer.shape):
+        return Source(parent.name)
+    flat = int(np.ravel_multi_index(index, layer.shape))
+    return cell(parent, tuple(int(i) for i in np.unravel_index(flat, parent.shape)))
+
+
+def _axis_order(layer: Layer, parent: Layer) -> list[int]:
+    """Which of the parent's axes every axis of the layer was.
+
+    Raises:
+        ValueError: it is not recorded, and the sizes do not say it.
+    """
+    dims = layer.info.hyper.get("dims")
+    if dims is not None:
+        return [sample_axis(d, len(parent.shape)) for d in dims[1:]]
+    if len(set(parent.shape)) != len(parent.shape) or sorted(parent.shape) != sorted(layer.shape):
+        raise ValueError(f"the axes of {parent.shape} and {layer.shape} do not match in one way only")
+    return [parent.shape.index(n) for n in layer.shape]
+
+
+def _padded(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source | None:
+    hyper = layer.info.hyper
+    pads = hyper.get("padding", hyper.get("pad"))
+    rank = len(index)
+    if pads is None:
+        return along(parent, index, [k for k in range(rank) if layer.shape[k] != parent.shape[k]])
+    pads = per_axis(pads, 2 * (rank - 1)) if isinstance(pads, int) else tuple(pads)
+    # torch lists pairs from the last axis to the first.
+    before = [pads[2 * (rank - 1 - k)] if 2 * (rank - 1 - k) < len(pads) else 0 for k in range(rank)]
+    name = layer.module_type.lower()
+    modes = {"reflect": "reflect", "replic": "replicate", "circular": "circular"}
+    mode = next((mode for start, mode in modes.items() if name.startswith(start)), str(hyper.get("mode", "constant")))
+    at = tuple(padded(i - b, n, mode) for i, b, n in zip(index, before, parent.shape, strict=True))
+    return None if min(at) < 0 else cell(parent, at)
+
+
+def _upsampled(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    name, hyper = layer.module_type, layer.info.hyper
+    if name in ("PixelShuffle", "pixel_shuffle"):
+        factor = int(hyper["upscale_factor"])
+        channel = (index[0] * factor + index[1] % factor) * factor + index[2] % factor
+        return cell(parent, (channel, index[1] // factor, index[2] // factor))
+    if name == "grid_sample":
+        return Source(parent.name)
+    sizes = list(zip(index[1:], layer.shape[1:], parent.shape[1:], strict=True))
+    if "npool" in name:
+        spans = [scaled_span(*each) for each in sizes]
+    else:
+        factor = hyper.get("scale_factor")
+        factors = factor if isinstance(factor, (tuple, list)) else [factor] * len(sizes)
+        ratios = [1 / f if f else n / m for f, (_, m, n) in zip(factors, sizes, strict=True)]
+        mode = hyper.get("mode", "bilinear" if "ilinear" in name else "nearest")
+        align = bool(hyper.get("align_corners", "ilinear" in name))
+        spans = [resampled_span(*each, mode, ratio, align) for each, ratio in zip(sizes, ratios, strict=True)]
+    return part(parent, [(index[0], index[0] + 1), *spans])
+
+
+def _embedded(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    return cell(parent, index[:-1]) if layer.shape[:-1] == parent.shape else Source(parent.name)
+
+
+_RULES: dict[str, Callable[[Layer, tuple[int, ...], Layer], Source | None]] = {
+    "convolution": _convolution,
+    "pooling": _pooled,
+    "activation": _activation,
+    "normalization": _normalised,
+    "dropout": lambda layer, index, parent: cell(parent, index),
+    "linear": _linear,
+    "reshape": _moved,
+    "padding": _padded,
+    "upsampling": _upsampled,
+    "embedding": _embedded,
+}

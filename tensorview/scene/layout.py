@@ -1,7 +1,7 @@
 """Where every layer stands: along one axis in execution order, the input nearest to the person.
 
-The axis is -z. Columns of a map run along +x, rows along -y, so a map is seen as an image from +z. The unit is the edge of
-one cell of a feature map, so a pooled map is half as large in space as well.
+The axis is -z. Columns of a map run along +x, rows along -y, so a map is seen as an image from +z. The unit is the edge
+of one cell of a feature map, so a pooled map is half as large in space as well.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Page:
 
     Args:
         name: "cells", "names" or "shares".
-        pixels: `(height, width, 4)` uint8 RGBA with straight alpha, or for a text page `(height, width)` uint8 coverage.
+        pixels: `(height, width, 4)` uint8 RGBA with straight alpha; of a text page `(height, width)` uint8 coverage.
         smooth: whether texels are blended when they are drawn larger or smaller, as text is; cells stay sharp.
     """
 

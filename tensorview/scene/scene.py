@@ -1,4 +1,4 @@
-"""The scene: where everything stands and what colour it has, as plain arrays that know nothing of how they are drawn."""
+"""The scene: where everything stands and what colour it has, as plain arrays."""
 
 from __future__ import annotations
 
@@ -77,7 +77,8 @@ class Scene:
 
     def __repr__(self) -> str:
         height, width = self.pages[0].shape
-        return f"Scene({len(self.layers)} layers, {len(self.look.open)} open, {len(self.slabs)} slabs, page {height} x {width})"
+        counts = f"{len(self.layers)} layers, {len(self.look.open)} open, {len(self.slabs)} slabs"
+        return f"Scene({counts}, page {height} x {width})"
 
     # Building ------------------------------------------------------------------------------------------------------
 

@@ -48,8 +48,8 @@ class Shares:
         """What the cubes of a placement show for the outputs `values` `(K,)`.
 
         Returns:
-            The value of every cube, `(cubes,)` float, and the rectangles of the page whose text changed. The text of the
-            greatest output is bold; NaN never is the greatest.
+            The value of every cube, `(cubes,)` float, and the rectangles of the page whose text changed. The text of
+            the greatest output is bold; NaN never is the greatest.
         """
         flat = values.reshape(-1)
         named = bool(self._names)
