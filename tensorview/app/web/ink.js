@@ -9,6 +9,10 @@
   const MAX_SIDE = 512; // of the sampled raster, so that a large one still takes a few milliseconds
   const MIN_STEP = 0.1; // cells between two points that are kept: bounds what a long scribble costs
 
+  // Canvases that the processor draws: quick to read, apart from the scene's GPU, and without a fault of Chromium,
+  // which under software GL goes on showing the old ink when a frame does nothing but clear.
+  const SOFTWARE = { willReadFrequently: true };
+
   /** Adds the strokes, smoothed through the midpoints of their points, to the path of `context`. */
   function tracePath(context, strokes) {
     context.beginPath();
@@ -100,7 +104,7 @@
 
     /** Draws strokes or image over the whole of a canvas of any size, in one CSS colour on nothing. */
     paint(canvas, colour) {
-      const context = canvas.getContext("2d");
+      const context = canvas.getContext("2d", SOFTWARE);
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.clearRect(0, 0, canvas.width, canvas.height);
       context.setTransform(canvas.width / this.width, 0, 0, canvas.height / this.height, 0, 0);
@@ -130,7 +134,7 @@
     freshScratch(factor) {
       this.scratch.width = this.width * factor; // empties it and forgets clip and transform
       this.scratch.height = this.height * factor;
-      return this.scratch.getContext("2d", { willReadFrequently: true });
+      return this.scratch.getContext("2d", SOFTWARE);
     }
   }
 
