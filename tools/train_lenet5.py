@@ -86,7 +86,7 @@ def elastic(n: int) -> Tensor:
 
 
 def restroke(images: Tensor) -> Tensor:
-    """Thicker, thinner or softer strokes, each by a random amount on a third of the images."""
+    """Thicker, thinner or softer strokes, by a random amount; a quarter of the images is left."""
     n = len(images)
     thick = F.max_pool2d(images, 3, stride=1, padding=1)
     thin = -F.max_pool2d(-images, 3, stride=1, padding=1)

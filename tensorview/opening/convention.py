@@ -18,6 +18,7 @@ optional, and the shipped models use the same:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -57,10 +58,14 @@ class Declared:
         return self._get(attribute, str) or ""
 
     def beside(self, attribute: str) -> Path | None:
-        """The path of a file that the attribute names, relative to the Python file."""
+        """The path of a file that the attribute names, relative to the Python file of the model."""
         value = self._get(attribute, (str, Path))
-        folder = Path(self.file.__file__).parent if self.file and self.file.__file__ else Path()
-        return folder / value if value else None
+        if not value:
+            return None
+        try:
+            return Path(inspect.getfile(self.file or type(self.module))).parent / value
+        except (TypeError, OSError):  # a class typed in at a prompt has no file
+            return Path(value)
 
     def class_names(self) -> tuple[str, ...]:
         value = self._get("class_names", Sequence)

@@ -20,7 +20,7 @@ def prepare_digit(array: np.ndarray) -> np.ndarray:
     """The digit in `array`, placed as MNIST places its digits.
 
     Args:
-        array: (H, W), uint8 in [0, 255] or floating in [0, 1]; 0 is paper, the upper end is ink.
+        array: (H, W), integers in [0, 255] or floating in [0, 1]; 0 is paper, the upper end is ink.
 
     Returns:
         (28, 28) float32 in [0, 1]. An image without ink gives zeros. A digit that lies as MNIST's do is only
@@ -46,12 +46,12 @@ def prepare_digit(array: np.ndarray) -> np.ndarray:
 
 
 def as_ink(array: np.ndarray) -> np.ndarray:
-    """(H, W) float32 in [0, 1] of uint8 in [0, 255] or floating values; what is not a number is paper."""
+    """(H, W) float32 in [0, 1] of integers in [0, 255] or floating values; what is not a number is paper."""
     array = np.asarray(array)
     if array.ndim != 2:
         raise ValueError(f"A digit is one (H, W) array, not one of shape {array.shape}.")
-    if array.dtype == np.uint8:
-        return array.astype(np.float32) / np.float32(255)
+    if array.dtype.kind in "iu":
+        return np.clip(array, 0, 255).astype(np.float32) / np.float32(255)
     return np.clip(np.nan_to_num(array.astype(np.float32), nan=0.0), 0.0, 1.0)
 
 
@@ -80,15 +80,12 @@ def _window(centre: float, low: int, high: int, pitch: float) -> float:
 def _resample(ink: np.ndarray, x: float, y: float, pitch: float) -> np.ndarray:
     """(28, 28) float32: the window at (x, y) in source pixels, in one anti-aliased step."""
     size = SIDE * pitch
-    margin = int(np.ceil(size)) + 1
     height, width = ink.shape
     before_x, before_y = max(0, int(np.ceil(-x))), max(0, int(np.ceil(-y)))
-    after_x = min(margin, max(0, int(np.ceil(x + size - width))))
-    after_y = min(margin, max(0, int(np.ceil(y + size - height))))
+    after_x, after_y = max(0, int(np.ceil(x + size - width))), max(0, int(np.ceil(y + size - height)))
     padded = np.pad(np.where(ink > INK / 2, ink, 0), ((before_y, after_y), (before_x, after_x)))
     x, y = x + before_x, y + before_y
     box = (x, y, min(x + size, padded.shape[1]), min(y + size, padded.shape[0]))
     image = Image.fromarray(padded.astype(np.float32))
     small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box))
-    small = np.clip(small, 0.0, None)
     return np.clip(small / max(float(small.max()), 1e-6), 0.0, 1.0).astype(np.float32)

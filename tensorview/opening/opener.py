@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import ModelNotFound, OpenError
 from .convention import Declared
+from .draws import same_draws
 from .python_file import run_file, take_model
 from .samples import digits_pool, read_samples
 from .subject import Subject
@@ -40,7 +41,7 @@ def open_model(
         weights: a file of weights to load: .safetensors, or what `torch.save` wrote.
         trust: load weights from a pickle that needs to run code.
         input_shape: shape of one input without the batch dimension; comes before what the model says.
-        random_weights: leave the weights as the constructor drew them.
+        random_weights: leave the weights as the constructor draws them, the same each time.
 
     Returns:
         The subject. How a model of your own tells its input and class names: `tensorview.opening.convention`.
@@ -64,7 +65,8 @@ def open_model(
         if weights is not None:
             load_weights(subject.module, weights, trust)
         return subject
-    module, file, name = _shipped(spec) if spec in shipped_models() else _from_file(spec)
+    with same_draws():
+        module, file, name = _shipped(spec) if spec in shipped_models() else _from_file(spec)
     module.eval()
     if weights is None and not random_weights:
         weights = Declared(module, file, name).beside("weights")

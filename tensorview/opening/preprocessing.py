@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from ..errors import OpenError
-from .digits import prepare_digit
+from .digits import as_ink, prepare_digit
 from .images import plain_mode
 from .ink import find_ink
 
@@ -62,6 +62,8 @@ def to_input(image: Picture, spec: InputSpec, preparation: Preparation, prepare:
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "biuf":
             raise OpenError(f"An array of {image.dtype} is no input; give it numbers.")
+        if image.dtype.kind in "iu" and spec.is_image:
+            image = np.clip(image, 0, 255).astype(np.uint8)
         image = _channels_first(image, spec)
         is_placed = preparation.kind == "digit" and preparation.transform is None and prepare
         if image.dtype != np.uint8 and image.shape == spec.shape and not is_placed:
@@ -144,9 +146,8 @@ def _drawn(image: Picture, spec: InputSpec) -> np.ndarray:
     """(H, W) float32 in [0, 1], 1 = ink. An array of one channel has bright ink already."""
     if isinstance(image, np.ndarray) and len(image) == 1:
         if image.dtype == np.uint8:
-            return image[0].astype(np.float32) / np.float32(255)
-        scaled = (image[0].astype(np.float32) - spec.low) / (spec.high - spec.low)
-        return np.clip(np.nan_to_num(scaled), 0, 1).astype(np.float32)
+            return as_ink(image[0])
+        return as_ink((image[0].astype(np.float32) - spec.low) / (spec.high - spec.low))
     return find_ink(_to_picture(image, spec))
 
 

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -31,7 +32,13 @@ class Samples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # Sequence's overloads say it
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Samples: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | Samples:
         if isinstance(index, slice):
             return Samples(self.images[index], self.labels[index])
         return Sample(int(self.labels[index]), self.images[index])

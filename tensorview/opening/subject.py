@@ -71,8 +71,8 @@ class Subject:
         """The model's input for an image.
 
         Args:
-            image: a Pillow image of any size and mode; or an array, (H, W), (H, W, C) or (C, H, W), uint8 in
-                [0, 255] or floating in the range of `input_spec`. A digit's array has bright ink; in a Pillow
+            image: a Pillow image of any size and mode; or an array, (H, W), (H, W, C) or (C, H, W), integers
+                in [0, 255] or floating in the range of `input_spec`. A digit's array has bright ink; in a Pillow
                 image, ink darker than the paper is found and inverted.
             prepare: False leaves out the model's own placing (a digit is not cropped, scaled and centred).
 
@@ -134,8 +134,8 @@ def probabilities(output: np.ndarray | torch.Tensor) -> np.ndarray:
     """The probabilities that one output of a classifier stands for.
 
     Args:
-        output: (K,) or (1, K) logits or log-probabilities, or probabilities, which are told by lying in [0,
-            1] and summing to 1.
+        output: (K,) or (1, K) logits or log-probabilities, or probabilities, which are told by lying in
+            [0, 1] and summing to 1.
 
     Returns:
         (K,) float64 in [0, 1] with sum 1; all NaN where an output is NaN or infinite.

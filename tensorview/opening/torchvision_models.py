@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from ..errors import MissingExtra, ModelNotFound, OpenError
+from .draws import same_draws
 from .preprocessing import InputSpec, Preparation
 from .subject import Subject
 from .torchvision_shim import import_torchvision
@@ -81,8 +82,7 @@ def _rgb(transform: Callable[[Image.Image], torch.Tensor]) -> Callable[[Image.Im
 
 def _random(models: ModuleType, name: str) -> nn.Module:
     options = {"init_weights": False} if name in _SLOW_START else {}
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
+    with same_draws():
         return models.get_model(name, weights=None, **options)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tensorview.models.lenet5 import LeNet5
 from torch import nn
 
 from tensorview.errors import ModelNotFound, OpenError
@@ -128,6 +129,20 @@ def test_a_layer_with_a_name_of_the_convention_is_a_layer():
     assert subject.samples == ()
 
 
+def test_a_shipped_class_can_be_handed_over():
+    subject = open_model(LeNet5())
+    assert len(subject.samples) == 10
+    assert subject.preparation.kind == "digit"
+
+
+def test_random_weights_repeat_and_leave_the_random_state(file):
+    torch.manual_seed(7)
+    state = torch.random.get_rng_state()
+    one, two = (open_model(f"{file}:Net").module.body[2].weight for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
 def test_a_module_is_taken_as_it_is():
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Dropout())
     subject = open_model(module)
@@ -183,7 +198,7 @@ def test_files_that_do_not_run(tmp_path, source, words):
 
 
 def test_names_that_do_not_exist(tmp_path):
-    with pytest.raises(ModelNotFound, match=r"no model 'lenet': did you mean lenet5?"):
+    with pytest.raises(ModelNotFound, match=r"no model 'lenet': did you mean lenet5\?"):
         open_model("lenet")
     with pytest.raises(ModelNotFound, match=r"no model 'qqq': what opens is a shipped model \(lenet5\)"):
         open_model("qqq")

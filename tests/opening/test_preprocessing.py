@@ -65,6 +65,16 @@ def test_floats_of_the_right_shape_are_left_as_they_are():
     assert subject((5,)).preprocess(vector).tolist() == [[0, 1, 2, 3, 4]]
 
 
+def test_integers_are_grey_levels():
+    values = np.arange(64).reshape(8, 8) * 4
+    assert np.allclose(subject((1, 8, 8)).preprocess(values)[0, 0], values / 255)
+    digits = subject((1, 28, 28), "digit")
+    array = np.zeros((28, 28), int)
+    array[4:20, 9:12] = 200
+    array[4:7, 12:20] = 100
+    assert torch.equal(digits.preprocess(array), digits.preprocess(array.astype(np.uint8)))
+
+
 def test_a_two_dimensional_array_fits_one_channel():
     values = np.random.default_rng(0).random((28, 28)).astype(np.float32)
     assert np.array_equal(subject((1, 28, 28)).preprocess(values)[0, 0], values)
