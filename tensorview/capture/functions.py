@@ -27,6 +27,7 @@ class Call(NamedTuple):
         sources: the nodes that they come from together.
         operands: how many different sources there are, each tensor's taken together.
         fed_by: the node whose value the first argument is; -1 if it is none's.
+        position: its number among the torch functions called in the pass, from 1.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Call(NamedTuple):
     sources: Sources
     operands: int
     fed_by: int
+    position: int
 
     def changed(self) -> list[Tensor]:
         """The arguments that were written to in place."""
@@ -53,7 +55,6 @@ class FunctionWatch(TorchFunctionMode):
     def __init__(self, recorder: Recorder, ledger: Ledger, parameters: dict[int, str]) -> None:
         super().__init__()
         self._recorder, self._ledger, self._parameters = recorder, ledger, parameters
-        self._position = -1
 
     def __torch_function__(
         self,
@@ -65,10 +66,10 @@ class FunctionWatch(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._recorder.paused:
             return func(*args, **kwargs)
-        self._position += 1
+        self._ledger.calls += 1
         if self._recorder.inside_layer:
             return func(*args, **kwargs)
-        call = self._before(func, args, kwargs)
+        call = self._before(func, args, kwargs, self._ledger.calls)
         try:
             out = func(*args, **kwargs)
         except Exception as error:
@@ -81,20 +82,22 @@ class FunctionWatch(TorchFunctionMode):
             return out
         return self._follow(call, out)
 
-    def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> Call:
         provenance = self._ledger.provenance
+        name = function_name(func)
         given = tuple(tensors_in((args, kwargs)))
         first = args[0] if args else None
         return Call(
-            function_name(func),
+            name,
             func,
             args,
             kwargs,
             given,
             tuple(map(version, given)),
-            provenance.of_all(given),
+            provenance.of_all(given[1:] if name == "copy" else given),  # copy_ overwrites its first argument
             provenance.operands(given),
             provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT,
+            position,
         )
 
     def _follow(self, call: Call, out: Any) -> Any:
@@ -130,5 +133,5 @@ class FunctionWatch(TorchFunctionMode):
         base = self._recorder.name_of(call.name)
         node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
         output = self._ledger.add(node, tensor)
-        self._ledger.steps.append(Step(None, call.func, self._position, call.fed_by, (output,), None))
+        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None))
         return output.node

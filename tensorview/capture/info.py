@@ -23,7 +23,7 @@ _HYPER = tuple(_HYPER_NAMES.split())
 
 TIMES = " \N{MULTIPLICATION SIGN} "
 
-# Arguments of functions written in C++, which `inspect.signature` cannot read.
+# Arguments of functions that `inspect.signature` cannot read: written in C++, or chosen between at run time.
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _POOLING = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
@@ -92,14 +92,14 @@ def function_info(
 
 def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments by name; those without a known name are numbered."""
-    try:
-        return dict(inspect.signature(func).bind(*args, **kwargs).arguments)
-    except (TypeError, ValueError):
-        names = _ARGUMENTS.get(name, ())
-        return {
-            **{names[i] if i < len(names) else f"argument {i}": arg for i, arg in enumerate(args)},
-            **kwargs,
-        }
+    names = _ARGUMENTS.get(name)
+    if names is None:
+        try:
+            return dict(inspect.signature(func).bind(*args, **kwargs).arguments)
+        except (TypeError, ValueError):
+            names = ()
+    named = {names[i] if i < len(names) else f"argument {i}": arg for i, arg in enumerate(args)}
+    return {**named, **kwargs}
 
 
 def _plain(value: Any) -> Any:

@@ -45,7 +45,7 @@ _NAMES = (
     (re.compile(r"Embed(ding|dings)?$"), "embedding"),
     (re.compile(r"Attention$"), "attention"),
     (re.compile(r"(Activation|ReLU|GELU|SiLU|Swish|Sigmoid|Softmax|Tanh)$"), "activation"),
-    (re.compile(r"^(Permute|Reshape|View|Flatten)$"), "reshape"),
+    (re.compile(r"^(Permute|SwapAxes|Reshape|View|Flatten)$"), "reshape"),
     (re.compile(r"^(Concat|Concatenate|Add|Sum|Multiply)$"), "merge"),
 )
 _CONTAINERS = (
@@ -78,8 +78,10 @@ def is_atomic(module: nn.Module) -> bool:
     """
     if next(module.children(), None) is None:
         return True
-    written_in = getattr(type(module).forward, "__module__", None) or ""
-    return written_in.startswith(("torch.nn.modules", "torch.jit")) and not isinstance(module, _CONTAINERS)
+    forward = type(module).forward
+    if forward is nn.Module.forward or isinstance(module, _CONTAINERS):  # the former is a compiled module's
+        return False
+    return (getattr(forward, "__module__", None) or "").startswith(("torch.nn.modules.", "torch.jit."))
 
 
 _FUNCTIONS_OF = {

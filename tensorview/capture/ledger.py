@@ -30,6 +30,7 @@ class Ledger:
         provenance: which nodes a tensor comes from.
         warnings: sentences about what could not be shown.
         failure: the innermost module or function that raised.
+        calls: how many torch functions were called.
     """
 
     def __init__(self, batch: int, sample: int, wanted: Wanted) -> None:
@@ -38,6 +39,7 @@ class Ledger:
         self.provenance = Provenance()
         self.warnings: list[str] = []
         self.failure: Failure | None = None
+        self.calls = 0
         self._batch, self._sample, self._wanted = batch, sample, wanted
         self._calls: Counter[str] = Counter()
 

@@ -39,7 +39,7 @@ class Step(NamedTuple):
     Attributes:
         module: the module that was called, None for a function.
         func: the function that was called, None for a module.
-        position: the function's number among all torch functions called in the pass; -1 for a module.
+        position: the function's number among the torch functions called in the pass, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
         plain: the only output where its values are wanted and numpy can copy them: strided, on the CPU, of a
@@ -92,7 +92,7 @@ class Plan(NamedTuple):
         nodes: for each layer of the template, inputs first, the number of its node.
         size: how many nodes there are.
         modules: those whose calls are steps, each once.
-        functions: whether a step is a function.
+        calls: how many torch functions were called; -1 where no layer comes of one, and they need no watching.
     """
 
     inputs: tuple[Output, ...]
@@ -102,7 +102,7 @@ class Plan(NamedTuple):
     nodes: tuple[int, ...]
     size: int
     modules: tuple[nn.Module, ...]
-    functions: bool
+    calls: int
 
     def filled(self, copied: Sequence[np.ndarray | Tensor | None]) -> Trace:
         """The trace with the values that were copied in a pass."""
@@ -122,8 +122,9 @@ def settle(
     returned: tuple[Output, ...],
     model_name: str,
     warnings: tuple[str, ...],
+    calls: int,
 ) -> Plan:
-    """Name the nodes, of which the inputs are the first, and make the plan of a pass.
+    """Name the nodes, of which the inputs are the first, and make the plan of a pass of `calls` torch functions.
 
     Of a row of reshapes that feed only each other, the last is a layer.
     """
@@ -139,8 +140,8 @@ def settle(
         if step.module is not None or step.outputs[0].node not in dropped
     )
     modules = tuple({id(step.module): step.module for step in living if step.module is not None}.values())
-    functions = any(step.func is not None for step in living)
-    return Plan(inputs, living, returned, template, kept, len(nodes), modules, functions)
+    watched = any(step.func is not None for step in living) or any(output.kept for output in returned)
+    return Plan(inputs, living, returned, template, kept, len(nodes), modules, calls if watched else -1)
 
 
 def _named(nodes: list[Node], kept: tuple[int, ...], dropped: set[int]) -> tuple[dict[int, str], tuple[Layer, ...]]:

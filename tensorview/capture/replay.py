@@ -23,18 +23,7 @@ class Replay:
     few microseconds, so that the common case in `_leave` is written out.
     """
 
-    __slots__ = (
-        "_at",
-        "_broken",
-        "_copied",
-        "_ids",
-        "_paused",
-        "_plan",
-        "_position",
-        "_sample",
-        "_steps",
-        "_thread",
-    )
+    __slots__ = ("_at", "_broken", "_calls", "_copied", "_ids", "_paused", "_plan", "_sample", "_steps", "_thread")
 
     def __init__(self, plan: Plan, sample: int) -> None:
         self._plan, self._sample = plan, sample
@@ -42,7 +31,7 @@ class Replay:
         self._copied: list[np.ndarray | Tensor | None] = [None] * plan.size
         self._ids = [0] * plan.size
         self._at = 0
-        self._position = -1
+        self._calls = 0
         self._broken = self._paused = False
         self._thread = get_ident()
 
@@ -58,7 +47,7 @@ class Replay:
         try:
             for registered in hooks:
                 registered[key] = leave
-            if self._plan.functions:
+            if self._plan.calls >= 0:
                 with _Watch(self):
                     result = model(*args, **kwargs)
             else:
@@ -118,8 +107,8 @@ class Replay:
         """Call a torch function and copy its result where the plan says so. The mode is off in here."""
         if self._paused:
             return func(*args, **kwargs)
-        self._position += 1
-        position = self._position
+        self._calls += 1
+        position = self._calls
         out = func(*args, **kwargs)
         at = self._at
         if at < len(self._steps) and self._steps[at].position == position:
@@ -134,6 +123,8 @@ class Replay:
         """The trace, if the pass followed the plan to its end."""
         returned = list(tensors_in(result))
         if self._broken or self._at != len(self._steps) or len(returned) != len(self._plan.returned):
+            return None
+        if self._plan.calls not in (-1, self._calls):
             return None
         for output, tensor in zip(self._plan.returned, returned, strict=True):
             if output.kept:

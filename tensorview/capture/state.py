@@ -19,11 +19,11 @@ class Unchanged:
     def __init__(self, model: nn.Module) -> None:
         self._modules = [module for module in model.modules() if any(b is not None for b in module._buffers.values())]
         self._changing: set[tuple[int, str]] | None = None
-        self._saved: list[tuple[nn.Module, str, Tensor, int, Tensor]] = []
+        self._saved: list[tuple[nn.Module, str, Tensor, Tensor]] = []
 
     def __enter__(self) -> None:
         self._saved = [
-            (module, name, buffer, buffer._version, buffer.detach().clone())
+            (module, name, buffer, buffer.detach().clone())
             for module in self._modules
             for name, buffer in module._buffers.items()
             if buffer is not None and self._may_change(module, name)
@@ -45,11 +45,13 @@ class Unchanged:
         if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
         if self._changing is None:
-            self._changing = set()
-        for module, name, buffer, version, copy in self._saved:
-            if module._buffers.get(name) is not buffer or buffer._version != version:
-                self._changing.add((id(module), name))
-                with torch.no_grad():
-                    buffer.copy_(copy)
+            self._changing = {
+                (id(module), name)
+                for module, name, buffer, copy in self._saved
+                if module._buffers.get(name) is not buffer or not torch.equal(buffer, copy)
+            }
+        with torch.no_grad():
+            for module, name, buffer, copy in self._saved:
+                buffer.copy_(copy)
                 module._buffers[name] = buffer
         self._saved = []

@@ -56,6 +56,10 @@ class Tracer:
         self._layers = (layers,) if isinstance(layers, str) else layers
         self._sample = sample
         self._compiled = any(map(_is_compiled, model.modules()))
+        if self._compiled and not hasattr(torch.compiler, "set_stance"):
+            raise CaptureError(
+                "a model with compiled parts needs torch 2.6 or later: pass it as it was before torch.compile"
+            )
         self._plan: Plan | None = None
         self._signature: tuple[Any, ...] = ()
         self._unchanged = Unchanged(model)
@@ -105,7 +109,7 @@ class Tracer:
 
     def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
         model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)
-        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings)
+        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings, ledger.calls)
 
     def _failed(
         self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None

@@ -1,0 +1,152 @@
+"""Later calls of a tracer: the known structure is used where it holds, and found anew where it does not."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tensorview.capture import Trace, Tracer, capture
+from tensorview.errors import CaptureError
+
+
+class Counted(Tracer):
+    """A tracer that counts its full passes."""
+
+    full = 0
+
+    def _record(self, args, kwargs):
+        self.full += 1
+        return super()._record(args, kwargs)
+
+
+def assert_equal(trace: Trace, other: Trace) -> None:
+    assert [layer.name for layer in trace] == [layer.name for layer in other]
+    assert trace.graph.edges == other.graph.edges
+    assert trace.outputs == other.outputs
+    for layer, expected in zip((*trace.inputs, *trace), (*other.inputs, *other), strict=True):
+        assert (layer.shape, layer.dtype, layer.parents) == (expected.shape, expected.dtype, expected.parents)
+        np.testing.assert_array_equal(layer.values, expected.values)
+        assert not layer.values.flags.writeable
+
+
+class Switching(nn.Module):
+    """Every attribute chooses another path through the same layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.extra = self.swap = self.squash = self.scale = False
+
+    def forward(self, x):
+        a, b = self.a(x), self.b(x)
+        if self.extra:
+            a = self.a(a)
+        a = torch.tanh(a) if self.squash else F.relu(a)
+        x = self.last(b if self.swap else a)
+        return x * 2 if self.scale else x
+
+
+@pytest.mark.parametrize("switch", ["extra", "swap", "squash", "scale"])
+def test_another_path_is_noticed(switch):
+    model = Switching()
+    tracer = Counted(model)
+    tracer(torch.rand(1, 4))
+    x = torch.rand(1, 4)
+    assert_equal(tracer(x), capture(model, x))
+    assert tracer.full == 1
+    setattr(model, switch, True)
+    assert_equal(tracer(x), capture(model, x))
+    assert tracer.full == 2
+    setattr(model, switch, False)
+    assert_equal(tracer(x), capture(model, x))
+    assert tracer.full == 3
+
+
+def test_a_new_shape_and_a_replaced_module_are_noticed():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    tracer = Counted(model)
+    for batch in (1, 2, 1):
+        assert tracer(torch.rand(batch, 4))["0"].shape == (4,)
+    assert tracer.full == 3
+    model[1] = nn.Tanh()
+    trace = tracer(torch.rand(1, 4))
+    assert trace["1"].module_type == "Tanh"
+    assert trace["1"].values.min() >= -1
+    assert tracer.full == 4
+
+
+def test_new_weights_and_inputs_show_in_the_next_trace_and_not_in_the_last():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    tracer = Counted(model)
+    first = tracer(torch.ones(1, 4))
+    kept = first["0"].values.copy()
+    with torch.no_grad():
+        model[0].weight.zero_()
+        model[0].bias.fill_(2.5)
+    second = tracer(torch.zeros(1, 4))
+    assert tracer.full == 1
+    assert (second["0"].values == 2.5).all()
+    assert second["0"].stats.mean == 2.5
+    assert (second["input"].values == 0).all()
+    np.testing.assert_array_equal(first["0"].values, kept)
+
+
+def test_a_pass_that_fails_after_one_that_did_not():
+    class Moody(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+
+        def forward(self, x):
+            out = self.fc(x)
+            if x.sum() < 0:
+                raise ValueError("negative")
+            return out
+
+    tracer = Tracer(Moody())
+    tracer(torch.ones(1, 2))
+    with pytest.raises(CaptureError, match="negative") as caught:
+        tracer(-torch.ones(1, 2))
+    assert [layer.name for layer in caught.value.trace] == ["fc"]
+    assert len(tracer(torch.ones(1, 2))) == 1
+
+
+def test_compiled_models_and_parts_run_uncompiled():
+    x = torch.rand(1, 4)
+    plain = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.ReLU(), nn.Linear(4, 2)))
+    expected = capture(plain, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the compiler's own modules, when it imports them
+        whole, part = torch.compile(plain), torch.compile(plain[1])
+    assert_equal(capture(whole, x), expected)
+    tracer = Counted(nn.Sequential(plain[0], part))
+    assert_equal(tracer(x), expected)
+    assert_equal(tracer(x), expected)
+    assert tracer.full == 1
+
+
+def test_gradients_inside_the_forward_do_no_harm():
+    class Energy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 1)
+
+        def forward(self, x):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                (force,) = torch.autograd.grad(self.fc(x).sum(), x)
+            return force
+
+    model, x = Energy(), torch.rand(1, 3)
+    tracer = Counted(model)
+    for _ in range(2):
+        trace = tracer(x)
+        assert trace["fc"].parents == ("input",)
+        np.testing.assert_array_equal(trace["output"].values, model.fc.weight[0].detach().numpy())
+    assert tracer.full == 1
+    assert model.fc.weight.grad is None
