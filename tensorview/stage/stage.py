@@ -24,7 +24,7 @@ from vtkmodules.vtkRenderingCore import (
 )
 
 from ..scene import Camera, Scene
-from ..scene.mesh import Lines, Surface, back_to_front
+from ..scene.mesh import Lines, Surface, back_to_front, polylines
 from ..scene.pages import Page
 
 LINE_WIDTH = 1.4
@@ -56,7 +56,7 @@ class TexturedActor:
         self._surface = surface
         self.mesh.Initialize()
         self.mesh.SetPoints(_points(surface.points))
-        coordinates = numpy_to_vtk(surface.tcoords, deep=True)
+        coordinates = numpy_to_vtk(_filled(surface.tcoords), deep=True)
         coordinates.SetName("TCoords")
         self.mesh.GetPointData().SetTCoords(coordinates)
         self.sort(order)
@@ -89,7 +89,7 @@ class LineActor:
         self.mesh.Initialize()
         self.mesh.SetPoints(_points(lines.points))
         self.mesh.SetLines(_cells(lines.segments))
-        colours = numpy_to_vtk(lines.colours, deep=True)
+        colours = numpy_to_vtk(_filled(lines.colours), deep=True)
         colours.SetName("colours")
         self.mesh.GetPointData().SetScalars(colours)
 
@@ -135,6 +135,7 @@ class Stage:
             self.surfaces[surface].show(geometry, order)
         self.lines["links"].show(scene.links)
         self.lines["frames"].show(scene.frames)
+        self.lines["hover"].show(polylines([], [], []))
         self.paint()
 
     def paint(self) -> None:
@@ -186,16 +187,21 @@ def _unlit_actor(mesh: vtkPolyData) -> vtkActor:
 
 def _points(points: np.ndarray) -> vtkPoints:
     out = vtkPoints()
-    out.SetData(numpy_to_vtk(np.ascontiguousarray(points, dtype=np.float32), deep=True))
+    out.SetData(numpy_to_vtk(_filled(np.ascontiguousarray(points, dtype=np.float32)), deep=True))
     return out
 
 
+def _filled(array: np.ndarray) -> np.ndarray:
+    """The array, or a row of zeros where it has none: trame-vtk leaves out an actor without a cell."""
+    return array if len(array) else np.zeros((1, *array.shape[1:]), dtype=array.dtype)
+
+
 def _cells(cells: np.ndarray) -> vtkCellArray:
+    cells = _filled(cells)
     out = vtkCellArray()
-    if len(cells):
-        offsets = np.arange(0, cells.size + 1, cells.shape[1], dtype=np.int64)
-        out.SetData(
-            numpy_to_vtkIdTypeArray(offsets, deep=True),
-            numpy_to_vtkIdTypeArray(cells.astype(np.int64).reshape(-1), deep=True),
-        )
+    offsets = np.arange(0, cells.size + 1, cells.shape[1], dtype=np.int64)
+    out.SetData(
+        numpy_to_vtkIdTypeArray(offsets, deep=True),
+        numpy_to_vtkIdTypeArray(cells.astype(np.int64).reshape(-1), deep=True),
+    )
     return out

@@ -1,0 +1,44 @@
+"""Files that a person takes from the page: a picture of the view, and the view as a scene file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..scene import Camera
+from .session import Session
+
+
+def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> dict[str, Any]:
+    """The view as a PNG.
+
+    Args:
+        options: `width`, `height`, and whether it is `transparent` and has a `title`, a `legend` and a colour `bar`.
+
+    Raises:
+        StageError: no picture can be made on this machine.
+    """
+    import io
+
+    from ..stage import screenshot
+
+    subject = session.subject
+    image = screenshot(
+        session.scene,
+        size=(options["width"], options["height"]),
+        transparent=options["transparent"],
+        title=(subject.title or subject.name) if options["title"] else None,
+        legend=options["legend"],
+        colour_bar=options["bar"],
+        camera=camera,
+    )
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"name": f"{subject.name}.png", "type": "image/png", "bytes": buffer.getvalue()}
+
+
+def scene_file(session: Session, camera: Camera) -> dict[str, Any]:
+    """The view as a scene file that `tensorview render` and `tensorview explore` open."""
+    from ..scene_file import SceneFile
+
+    written = SceneFile.of(session.subject, session.scene, camera)
+    return {"name": f"{session.subject.name}.toml", "type": "application/toml", "bytes": written.text().encode()}

@@ -1,0 +1,115 @@
+"""Opening the page: from a script, a notebook or the command line."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from collections.abc import Iterable
+from typing import Any
+
+from ..opening import Subject, open_model
+from ..scene import Camera, Look
+from ..scene.look import opened
+from .session import Session
+
+
+class Viewer:
+    """A page that is being served.
+
+    Attributes:
+        url: the address to open, with its secret.
+        session: what the page shows.
+    """
+
+    def __init__(self, serving: Any, explorer: Any) -> None:
+        self._serving = serving
+        self._explorer = explorer
+        self.url: str = serving.url
+        self.session: Session = explorer.session
+
+    def wait(self) -> None:
+        """Wait until the page is closed from elsewhere, or for Ctrl-C, which closes it."""
+        self._serving.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving and free the port; as often as wanted."""
+        self._serving.close()
+        self._explorer.close()
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Viewer({self.url!r})"
+
+
+def explore(
+    model: Any,
+    x: Any = None,
+    *,
+    open: str | Iterable[str] | None = None,
+    look: Look | None = None,
+    camera: Camera | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    token: str | None = None,
+    browser: bool = True,
+    block: bool = False,
+    **choices: Any,
+) -> Viewer:
+    """Show a model on a page of its own.
+
+    Args:
+        model: an `nn.Module`, a `Subject`, or what `open_model` takes.
+        x: an input with its batch dimension, `(1, C, H, W)` for images; by default a sample of the model's or zeros.
+        open: layers to open, by name; `"*"` opens all.
+        look: how it looks; keywords (`theme=`, `encoding=`, ...) replace single fields of it.
+        camera: where to look from; by default everything is in frame.
+        host: the address to bind; another than this machine's own needs a `token`.
+        port: the port; by default the first free one from 8765 on.
+        token: the secret in the address, 16 characters or more; by default a random one.
+        browser: whether to open the page in the person's browser.
+        block: whether to return only when the page is closed or Ctrl-C is pressed.
+
+    Returns:
+        The viewer, whose `close()` ends the page.
+
+    Raises:
+        OpenError: the model cannot be opened.
+        CaptureError: the forward pass raised before a layer had run.
+        SceneError: a layer to open or a choice does not exist.
+        ServerError: the page cannot be served.
+    """
+    subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
+    session = Session(subject, x, (look or Look()).changed(**choices), camera)
+    if open is not None:
+        session.set_open(opened(open, [layer.name for layer in session.scene.layers]))
+        session.start_look = session.scene.look
+    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+
+
+def serve(session: Session, *, host: str, port: int | None, token: str | None, browser: bool, block: bool) -> Viewer:
+    """Serve a page for a session; see `explore`."""
+    from .explorer import Explorer
+    from .server import Serving, make_server
+
+    explorer = Explorer(make_server("tensorview"), session)
+    serving = Serving(explorer.server, explorer.policy, host=host, port=port, token=token).start()
+    viewer = Viewer(serving, explorer)
+    print(
+        f"tensorview shows {session.subject.title or session.subject.name} at {viewer.url}", file=sys.stderr, flush=True
+    )
+    if browser:
+        webbrowser.open(viewer.url)
+    if block:
+        viewer.wait()
+    return viewer
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    shape = getattr(x, "shape", None)
+    return tuple(shape[1:]) if shape is not None and len(shape) > 1 else None

@@ -1,0 +1,282 @@
+"""The page: what happens when a person does something on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from trame.app import TrameApp
+
+from ..errors import TensorviewError
+from ..opening import open_image
+from ..scene import Camera, Scene
+from ..stage.stage import Stage
+from . import rules, texts, wire
+from .downloads import picture_file, scene_file
+from .layout import build_layout
+from .session import Session
+
+logger = logging.getLogger(__name__)
+
+MOST_BARS = 10
+LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement")
+
+
+class Explorer(TrameApp):
+    """One model on one page.
+
+    Args:
+        server: a trame server of its own, from `make_server`.
+        session: what the page shows.
+    """
+
+    def __init__(self, server: Any, session: Session) -> None:
+        super().__init__(server)
+        self.session = session
+        self.serial = 1
+        self.hovered: Any = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
+        self._passes = asyncio.Lock()
+        self._stage = Stage(session.scene)
+        self._fill_state()
+        self.policy = rules.policy()
+        for name in rules.TRIGGERS:
+            self.ctrl.trigger(name)(getattr(self, name))
+        self.state.change(*LOOKS)(self._look_changed)
+        build_layout(self, self._stage)
+
+    def _fill_state(self) -> None:
+        session, state = self.session, self.state
+        subject, look = session.subject, session.scene.look
+        state.trame__title = f"{subject.title or subject.name} · tensorview"
+        state.update({name: getattr(look, name) for name in LOOKS})
+        state.update(rules.DEFAULTS)
+        state.theme = session.scene.theme.name
+        state.update({"card": None, "readout": None, "message": "", "busy": "", "selected": "", "preview": ""})
+        self._describe()
+        if session.failure:
+            state.message = session.failure
+
+    # What the page says --------------------------------------------------------------------------------------------
+
+    def _describe(self) -> None:
+        """Put into words what the scene now shows."""
+        session, state, scene = self.session, self.state, self.session.scene
+        state.layers = [
+            {
+                "name": item.name,
+                "kind": item.kind,
+                "shape": texts.shape_text(scene.layers[item.layer].shape),
+                "open": item.name in scene.look.open,
+                "hue": "#%02x%02x%02x" % scene.theme.hue(item.kind),
+            }
+            for item in scene.placements
+        ]
+        state.legend = [{"kind": kind, "hue": "#%02x%02x%02x" % hue} for kind, hue in scene.legend()]
+        state.bar = texts.colour_bar(scene)
+        self._describe_values()
+
+    def _describe_values(self) -> None:
+        session, state = self.session, self.state
+        names = session.scene.look.class_names
+        best = session.predictions(5)
+        every = sorted(session.predictions(len(names)), key=lambda p: p.index) if 0 < len(names) <= MOST_BARS else best
+        blank = (
+            texts.is_blank(session.preview) if session.preview is not None else session.truth is None and bool(names)
+        )
+        state.prediction = texts.prediction(best, every, session.truth, names, blank)
+        state.preview = texts.data_url(session.preview)
+        if state.selected and (layer := session.layer(state.selected)) is not None:
+            state.card = texts.card(layer)
+        if self.hovered is not None:
+            self._read_out()
+
+    def _read_out(self) -> None:
+        self.state.readout = texts.readout(self.session.scene, self.hovered) if self.hovered is not None else None
+
+    def say(self, message: str) -> None:
+        """Show a sentence on the page."""
+        self.state.message = ""
+        self.state.flush()
+        self.state.message = message
+
+    # Sending -------------------------------------------------------------------------------------------------------
+
+    def publish(self, message: dict[str, Any]) -> None:
+        """Send a message to every page that shows this session."""
+        if self.server.protocol is not None:
+            self.server.protocol.publish(wire.TOPIC, message)
+
+    def _scene_changed(self, old: Scene, milliseconds: int | None = None) -> None:
+        """Send the session's new scene, moving from the old one."""
+        self.serial += 1
+        duration = int(self.state.animation) if milliseconds is None else milliseconds
+        message = wire.scene_message(self.session.scene, self.serial)
+        self.hovered = None
+        self._read_out()
+        self.publish(wire.with_animation(message, old, self.session.scene, duration))
+        self._describe()
+
+    async def show(self, make_input: Callable[[], Any], t: float = 0.0) -> bool:
+        """Show a new input.
+
+        Args:
+            make_input: gives the input; called, like the forward pass, in the worker's thread.
+            t: time of the pointer event that caused it, on the page's clock; 0 for none.
+
+        Returns:
+            Whether it is shown; if not, the page says why.
+        """
+        async with self._passes:
+            try:
+                trace, failure = await asyncio.get_running_loop().run_in_executor(
+                    self._worker, lambda: self.session.run(make_input())
+                )
+            except TensorviewError as error:
+                self.say(str(error))
+                return False
+            old = self.session.scene
+            shown = self.session.show(trace, failure)
+            if shown.patches is None:
+                self._scene_changed(old, 0)
+            else:
+                self.publish(wire.patches_message(shown.patches, self.serial, t))
+                self._describe_values()
+            if failure:
+                self.say(failure)
+            return True
+
+    # The stage -----------------------------------------------------------------------------------------------------
+
+    def stage_sync(self, size: list[float]) -> dict[str, Any]:
+        camera = self.camera or self.session.first_camera(size[0] / size[1])
+        home = self.camera is None and self.session.camera is None
+        return {**wire.scene_message(self.session.scene, self.serial, camera), "home": home}
+
+    def first_camera(self, size: list[float]) -> dict[str, Any]:
+        return wire.camera_values(self.session.first_camera(size[0] / size[1]))
+
+    camera: Camera | None = None
+
+    def camera_moved(self, camera: Camera) -> None:
+        self.camera = camera
+
+    def stage_hovered(self, spot: list[float], camera: Camera) -> dict[str, bytes] | None:
+        scene = self.session.scene
+        self.hovered = self.session.hit(camera, *spot)
+        self._read_out()
+        if self.hovered is None:
+            return None
+        return wire.hover_arrays(scene.outline(self.hovered), scene.feeding(self.hovered), scene)
+
+    def pointer_left(self) -> None:
+        self.hovered = None
+        self._read_out()
+
+    def stage_clicked(self, spot: list[float], camera: Camera) -> None:
+        hit = self.session.hit(camera, *spot)
+        if hit is not None:
+            self.select_layer(hit.layer)
+            self.toggle_layer(hit.layer)
+
+    # Layers --------------------------------------------------------------------------------------------------------
+
+    def toggle_layer(self, name: str) -> None:
+        opened = self.session.scene.look.open
+        if self.session.layer(name) is not None:
+            self._scene_changed(self.session.set_open(opened ^ {name}))
+
+    def open_all(self) -> None:
+        self._scene_changed(self.session.set_open(layer.name for layer in self.session.scene.layers))
+
+    def close_all(self) -> None:
+        self._scene_changed(self.session.set_open(()))
+
+    def select_layer(self, name: str) -> None:
+        layer = self.session.layer(name)
+        self.state.selected = name if layer is not None else ""
+        self.state.card = texts.card(layer) if layer is not None else None
+
+    def _look_changed(self, **_state: Any) -> None:
+        chosen = {name: getattr(self.state, name) for name in LOOKS}
+        look = self.session.scene.look
+        if any(getattr(look, name) != value for name, value in chosen.items()):
+            self._scene_changed(self.session.change(**chosen), 0)
+
+    # Inputs --------------------------------------------------------------------------------------------------------
+
+    async def pad_drawn(self, raster: bytes, stamp: dict[str, Any]) -> None:
+        channels, height, width = self.session.subject.input_spec.shape
+        if len(raster) != height * width:
+            self.say(f"The pad sent {len(raster)} cells; the model takes {height} x {width}.")
+            return
+        image = np.frombuffer(raster, np.uint8).reshape(height, width)
+        prepare = bool(self.state.prepare)
+        await self.show(lambda: self.session.prepare_image(image, prepare), stamp["t"])
+
+    async def image_dropped(self, content: bytes, name: str) -> None:
+        prepare = bool(self.state.prepare)
+        if await self.show(lambda: self.session.prepare_image(open_image(content), prepare)):
+            self._load_pad()
+
+    def image_refused(self, reason: str) -> None:
+        self.say(reason)
+
+    async def show_sample(self, index: int) -> None:
+        samples = self.session.subject.samples
+        if index < len(samples) and await self.show(lambda: self.session.prepare_sample(samples[index])):
+            self._load_pad()
+
+    async def show_random(self) -> None:
+        sample = self.session.subject.random_sample()
+        if sample is None:
+            self.say("This model has no examples to draw one from.")
+        elif await self.show(lambda: self.session.prepare_sample(sample)):
+            self._load_pad()
+
+    async def clear_input(self) -> None:
+        if await self.show(self.session.empty_input):
+            self._load_pad()
+
+    async def reset_all(self) -> None:
+        """Empty the data, close what was opened, and go back to the first view."""
+        await self.clear_input()
+        self._scene_changed(self.session.reset_look())
+        self.select_layer("")
+        self.camera = None
+
+    def pad_ready(self) -> None:
+        self._load_pad()
+
+    def _load_pad(self) -> None:
+        """Let the pad show what the model has received."""
+        preview = self.session.preview
+        if rules.has_pad(self.session.subject):
+            self.server.js_call("pad", "load", None if preview is None else preview.tobytes())
+
+    # Files ---------------------------------------------------------------------------------------------------------
+
+    async def picture(self, options: dict[str, Any], camera: Camera) -> dict[str, Any] | None:
+        self.state.busy = f"Drawing a picture of {options['width']} x {options['height']} pixels …"
+        self.state.flush()
+        await asyncio.sleep(0.05)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._worker, lambda: picture_file(self.session, options, camera)
+            )
+        except TensorviewError as error:
+            self.say(str(error))
+            return None
+        finally:
+            self.state.busy = ""
+
+    def scene_saved(self, camera: Camera) -> dict[str, Any]:
+        return scene_file(self.session, camera)
+
+    def close(self) -> None:
+        """Let the worker end."""
+        self._worker.shutdown(wait=False, cancel_futures=True)

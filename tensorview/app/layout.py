@@ -1,0 +1,130 @@
+"""What stands where on the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trame.ui.vuetify3 import VAppLayout
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+
+from ..stage.stage import Stage
+from . import rules
+from .overlays import build_card, build_help, build_legend, build_picture_dialog
+from .panel import build_panel
+from .view import MODULE, StageView
+
+if TYPE_CHECKING:
+    from .explorer import Explorer
+
+# (test id, icon, what it does, template expression)
+TOOLS = (
+    ("reset-view", "mdi-image-filter-center-focus", "Reset the view", "trame.refs.stage.resetView()"),
+    ("open-all", "mdi-arrow-expand-all", "Open every layer", "trigger('open_all')"),
+    ("close-all", "mdi-arrow-collapse-all", "Close every layer", "trigger('close_all')"),
+)
+SWITCHES = (
+    ("toggle-legend", "mdi-format-list-bulleted-type", "Legend", "show_legend"),
+    ("toggle-bar", "mdi-gradient-horizontal", "Colour bar", "show_bar"),
+    ("toggle-stats", "mdi-speedometer", "Frame time and latency", "show_stats"),
+)
+VUETIFY = {
+    "theme": {
+        "themes": {
+            "dark": {"dark": True, "colors": {"background": "#0b0f18", "surface": "#111725", "primary": "#f0be28"}},
+            "light": {"dark": False, "colors": {"background": "#ffffff", "surface": "#f5f7fa", "primary": "#8a6200"}},
+        }
+    },
+    "defaults": {"VBtn": {"style": "text-transform: none; letter-spacing: 0"}},
+}
+SAVE_SCENE = (
+    "trigger('scene_saved', [trame.refs.stage.camera()])"
+    ".then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"
+)
+
+
+def build_layout(explorer: Explorer, stage: Stage) -> None:
+    """Build the page of an explorer."""
+    subject = explorer.session.subject
+    explorer.server.enable_module(MODULE)
+    with VAppLayout(explorer.server, theme=("theme",), vuetify_config=VUETIFY) as layout:
+        layout.root.classes = "tv-app"
+        with v3.VMain(classes="tv-main"):
+            with html.Div(classes="tv-stage-area"):
+                StageView(stage, ref="local_view", context_name=explorer.server.name)
+                _header(subject.title or subject.name)
+                build_card()
+                build_legend()
+                _readout()
+                _busy()
+            build_panel(subject)
+            build_help(has_pad=rules.has_pad(subject))
+            build_picture_dialog()
+            _message()
+    explorer.ui = layout
+
+
+def _header(title: str) -> None:
+    with html.Header(classes="tv-header"):
+        with html.Div(classes="tv-brand"):
+            html.Span("tensorview", classes="tv-brand__name")
+            html.H1(
+                title, classes="tv-brand__model", data_testid="model-title", raw_attrs=['data-testid="model-title"']
+            )
+        with html.Div(classes="tv-tools", role="toolbar", raw_attrs=['role="toolbar" aria-label="View"']):
+            for test_id, icon, label, action in TOOLS:
+                _tool(test_id, icon, label, action)
+            for test_id, icon, label, state in SWITCHES:
+                _tool(test_id, icon, label, f"{state} = !{state}", pressed=state)
+            _tool(
+                "toggle-theme",
+                "mdi-theme-light-dark",
+                "Dark or light",
+                "theme = theme === 'dark' ? 'light' : 'dark'",
+            )
+            _tool("save-picture", "mdi-camera-outline", "Take a picture", "show_picture = true")
+            _tool("save-scene", "mdi-content-save-outline", "Save this view as a scene file", SAVE_SCENE)
+            _tool("help", "mdi-help-circle-outline", "Help", "show_help = true")
+
+
+def _tool(test_id: str, icon: str, label: str, action: str, pressed: str = "") -> None:
+    attributes = [f'data-testid="{test_id}"', f'aria-label="{label}"', f'title="{label}"']
+    options: dict[str, Any] = {}
+    if pressed:
+        attributes.append(f":aria-pressed=\"{pressed} ? 'true' : 'false'\"")
+        options["active"] = (pressed,)
+    v3.VBtn(icon=icon, variant="text", density="comfortable", click=action, raw_attrs=attributes, **options)
+
+
+def _readout() -> None:
+    html.Div(
+        "{{ readout ? readout.text : '' }}",
+        v_show="readout",
+        classes="tv-readout",
+        raw_attrs=[
+            'data-testid="readout"',
+            'role="status"',
+            ':data-layer="readout && readout.layer"',
+            ':data-channel="readout && readout.channel"',
+            ':data-row="readout && readout.row"',
+            ':data-column="readout && readout.column"',
+            ':data-value="readout && readout.value"',
+        ],
+    )
+
+
+def _busy() -> None:
+    with html.Div(v_if="busy", classes="tv-busy", raw_attrs=['data-testid="busy"', 'role="status"']):
+        v3.VProgressLinear(indeterminate=True, color="primary", raw_attrs=['aria-label="Working"'])
+        html.Span("{{ busy }}")
+
+
+def _message() -> None:
+    v3.VSnackbar(
+        "{{ message }}",
+        model_value=("!!message",),
+        update_modelValue="message = ''",
+        timeout=9000,
+        location="bottom left",
+        raw_attrs=['data-testid="message"'],
+    )

@@ -1,0 +1,190 @@
+"""The panel beside the stage: the input and what the network says of it, and the list of layers."""
+
+from __future__ import annotations
+
+from trame.widgets import html
+from trame.widgets import vuetify3 as v3
+from trame_client.widgets.core import AbstractElement
+
+from ..opening import Subject
+from . import rules
+
+ENCODING_ITEMS = [
+    {"title": "hue by kind of layer", "value": "kind"},
+    {"title": "sequential", "value": "sequential"},
+    {"title": "signed, zero neutral", "value": "signed"},
+]
+SCALING_ITEMS = [
+    {"title": "each layer", "value": "layer"},
+    {"title": "each map", "value": "map"},
+    {"title": "0 to 1", "value": "fixed"},
+]
+AGGREGATE_ITEMS = [{"title": "mean of the maps", "value": "mean"}, {"title": "maximum of the maps", "value": "max"}]
+ARRANGEMENT_ITEMS = [{"title": "grid", "value": "grid"}, {"title": "row", "value": "row"}]
+
+
+class Pad(AbstractElement):
+    """The component of `web/pad.js`, in Python."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__("tv-pad", **kwargs)
+        self._attr_names += ["width", "height", "fit", "live", "hint"]
+
+
+class Drop(AbstractElement):
+    """The component of `web/drop.js`, in Python."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__("tv-drop", **kwargs)
+
+
+def build_panel(subject: Subject) -> None:
+    """Build the panel for a subject: a pad only where a drawing is an input, samples only where it has some."""
+    with html.Aside(classes="tv-panel", raw_attrs=['aria-label="Input and layers"']):
+        with v3.VTabs(v_model=("panel",), grow=True, density="compact"):
+            v3.VTab("Input", value="input", raw_attrs=['data-testid="tab-input"'])
+            v3.VTab("Layers", value="layers", raw_attrs=['data-testid="tab-layers"'])
+        with html.Div(v_show="panel === 'input'", classes="tv-panel__page"):
+            _input(subject)
+            _prediction()
+        with html.Div(v_show="panel === 'layers'", classes="tv-panel__page"):
+            _look()
+            _layers()
+
+
+def _button(text: str, test_id: str, action: str, **options: object) -> None:
+    v3.VBtn(text, size="small", variant="tonal", click=action, raw_attrs=[f'data-testid="{test_id}"'], **options)
+
+
+def _input(subject: Subject) -> None:
+    pad = rules.has_pad(subject)
+    if pad:
+        _, height, width = subject.input_spec.shape
+        Pad(
+            width=(str(width),),
+            height=(str(height),),
+            fit=("prepare",),
+            live=("live",),
+            raw_attrs=[':ref="(el) => trame.refs.pad = el"', "@ready=\"trigger('pad_ready')\""],
+        )
+    with html.Div(classes="tv-row"):
+        if pad:
+            _button("Clear", "pad-clear", "trigger('clear_input')", prepend_icon="mdi-eraser")
+            _button("Predict", "predict", "trame.refs.pad.send()", prepend_icon="mdi-play")
+        _button("Reset", "reset", "trigger('reset_all')", prepend_icon="mdi-restart")
+    if subject.samples:
+        with html.Div(classes="tv-samples", raw_attrs=['role="group" aria-label="Sample inputs"']):
+            for index, sample in enumerate(subject.samples[:10]):
+                _button(
+                    subject.class_name(sample.label), f"sample-{sample.label}", f"trigger('show_sample', [{index}])"
+                )
+    with html.Div(classes="tv-row"):
+        if subject.samples:
+            _button("Random", "random", "trigger('show_random')", prepend_icon="mdi-dice-5-outline")
+        if rules.takes_images(subject):
+            Drop()
+        html.Img(
+            v_if="preview",
+            classes="tv-preview",
+            raw_attrs=[':src="preview"', 'data-testid="preview"', 'alt="What the model receives"'],
+        )
+    if pad:
+        with html.Div(classes="tv-row tv-switches"):
+            _switch("live", "While drawing", "live")
+            _switch("prepare", "Centre it", "prepare")
+
+
+def _switch(state: str, label: str, test_id: str) -> None:
+    v3.VSwitch(
+        v_model=(state,),
+        label=label,
+        density="compact",
+        hide_details=True,
+        color="primary",
+        raw_attrs=[f'data-testid="{test_id}"'],
+    )
+
+
+def _prediction() -> None:
+    with html.Section(classes="tv-prediction", raw_attrs=['aria-live="polite"', 'aria-label="Prediction"']):
+        html.P("{{ prediction.text }}", classes="tv-prediction__text", raw_attrs=['data-testid="prediction-text"'])
+        html.P(
+            "{{ prediction.truth }}",
+            v_if="prediction.truth",
+            classes=("prediction.right ? 'tv-right' : 'tv-wrong'",),
+            raw_attrs=['data-testid="truth"'],
+        )
+        with html.Div(
+            v_for="bar in prediction.bars",
+            key="bar.index",
+            classes="tv-bar",
+            raw_attrs=[
+                ':data-testid="`prob-${bar.index}`"',
+                ':data-share="bar.share"',
+                ':data-winner="bar.winner"',
+                ":class=\"{ 'tv-bar--winner': bar.winner }\"",
+            ],
+        ):
+            html.Span("{{ bar.name }}", classes="tv-bar__name", raw_attrs=[':title="bar.name"'])
+            with html.Span(classes="tv-bar__track"):
+                html.Span(classes="tv-bar__fill", style=("`width: ${100 * bar.share}%`",))
+            html.Span("{{ bar.text }}", classes="tv-bar__text")
+
+
+def _look() -> None:
+    with html.Div(classes="tv-look"):
+        _choice("encoding", "Colour", ENCODING_ITEMS)
+        _choice("scaling", "Scale", SCALING_ITEMS)
+        _choice("aggregate", "Closed layers show", AGGREGATE_ITEMS)
+        _choice("arrangement", "Open layers stand in a", ARRANGEMENT_ITEMS)
+
+
+def _choice(state: str, label: str, items: list[dict[str, str]]) -> None:
+    v3.VSelect(
+        v_model=(state,),
+        label=label,
+        items=(f"{state}_items", items),
+        density="compact",
+        variant="outlined",
+        hide_details=True,
+        raw_attrs=[f'data-testid="{state}"'],
+    )
+
+
+def _layers() -> None:
+    v3.VTextField(
+        v_model=("query",),
+        label="Find a layer",
+        prepend_inner_icon="mdi-magnify",
+        clearable=True,
+        click_clear="query = ''",
+        density="compact",
+        variant="outlined",
+        hide_details=True,
+        raw_attrs=['data-testid="find-layer"'],
+    )
+    rows = "layers.filter((l) => !query || l.name.toLowerCase().includes(query.toLowerCase()))"
+    with v3.VVirtualScroll(items=(rows,), item_height=44, classes="tv-layers", raw_attrs=['data-testid="layers"']):
+        with v3.Template(raw_attrs=['v-slot:default="{ item }"']):
+            with html.Div(
+                classes="tv-layer", raw_attrs=[":class=\"{ 'tv-layer--selected': item.name === selected }\""]
+            ):
+                html.Span(classes="tv-dot", style=("`background: ${item.hue}`",))
+                with html.Button(
+                    classes="tv-layer__name",
+                    click="trigger('select_layer', [item.name])",
+                    raw_attrs=[':data-testid="`layer-${item.name}`"', 'type="button"', ':title="item.name"'],
+                ):
+                    html.Span("{{ item.name }}")
+                    html.Small("{{ item.kind }} · {{ item.shape }}")
+                v3.VBtn(
+                    icon=("item.open ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'",),
+                    size="x-small",
+                    variant="text",
+                    click="trigger('toggle_layer', [item.name])",
+                    raw_attrs=[
+                        ':data-testid="`toggle-${item.name}`"',
+                        ":aria-label=\"`${item.open ? 'Close' : 'Open'} ${item.name}`\"",
+                        ":aria-expanded=\"item.open ? 'true' : 'false'\"",
+                    ],
+                )

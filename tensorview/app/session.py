@@ -1,0 +1,161 @@
+"""What one page shows: a model, its input, the trace and the scene. It knows nothing of trame or of a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..capture import Layer, Trace, Tracer
+from ..errors import CaptureError
+from ..opening import Sample, Subject
+from ..scene import Camera, Look, Patch, Prediction, Ray, Scene, ranked
+from ..scene.picking import Hit
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a new input changed.
+
+    Attributes:
+        patches: the changed rectangles; `None` where the scene is another one and must be sent whole.
+        failure: one sentence, where the forward pass raised and only what ran is shown.
+    """
+
+    patches: list[Patch] | None
+    failure: str = ""
+
+
+class Session:
+    """A subject with an input in it.
+
+    Args:
+        subject: the model, its preprocessing and its class names.
+        x: the first input with its batch dimension; by default a sample, or zeros where the model has none.
+        look: how the scene looks.
+        camera: where the page looks from at first; `None` for a view that has everything in frame.
+
+    Raises:
+        CaptureError: the forward pass raised before a layer had run.
+    """
+
+    def __init__(self, subject: Subject, x: Any = None, look: Look | None = None, camera: Camera | None = None) -> None:
+        self.subject = subject
+        self._tracer = Tracer(subject.module)
+        self.truth: int | None = None
+        self.preview: np.ndarray | None = None
+        self.camera = camera
+        self.failure = ""
+        look = look or Look()
+        if not look.class_names:
+            look = look.changed(class_names=subject.class_names)
+        first = self.first_input() if x is None else x
+        trace, self.failure = self.run(first)
+        self.scene = Scene(trace, look=look, camera=camera)
+        self.start_look = self.scene.look
+
+    # Inputs --------------------------------------------------------------------------------------------------------
+
+    def first_input(self) -> Any:
+        """A sample where the model has one, zeros elsewhere."""
+        if self.subject.samples:
+            return self.prepare_sample(self.subject.samples[min(7, len(self.subject.samples) - 1)])
+        return self.empty_input()
+
+    def empty_input(self) -> Any:
+        """Zeros of the input's shape, with a batch dimension of 1."""
+        import torch
+
+        spec = self.subject.input_spec
+        self.truth = self.preview = None
+        return torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))
+
+    def prepare_sample(self, sample: Sample) -> Any:
+        """The input for a sample, whose truth is then known."""
+        self.truth = sample.label
+        return self._prepared(sample.image, prepare=True)
+
+    def prepare_image(self, image: Any, prepare: bool) -> Any:
+        """The input for a drawing or a picture, whose truth nobody knows."""
+        self.truth = None
+        return self._prepared(image, prepare)
+
+    def _prepared(self, image: Any, prepare: bool) -> Any:
+        x = self.subject.preprocess(image, prepare)
+        self.preview = self.subject.preview(x)
+        return x
+
+    # Passes --------------------------------------------------------------------------------------------------------
+
+    def run(self, x: Any) -> tuple[Trace, str]:
+        """One forward pass; may be called from another thread, one call at a time.
+
+        Returns:
+            The trace, and one sentence where it is partial because a layer raised.
+
+        Raises:
+            CaptureError: the pass raised before a layer had run.
+        """
+        try:
+            return self._tracer(x), ""
+        except CaptureError as error:
+            if error.trace is None or not error.trace.layers:
+                raise
+            return error.trace, str(error)
+
+    def show(self, trace: Trace, failure: str = "") -> Shown:
+        """Take a new trace into the scene."""
+        self.failure = failure
+        old = self.scene
+        same = [(x.name, x.shape) for x in old.layers] == [(x.name, x.shape) for x in (*trace.inputs, *trace.layers)]
+        if same:
+            return Shown(old.update(trace), failure)
+        names = {x.name for x in (*trace.inputs, *trace.layers)}
+        look = old.look.changed(open=frozenset(old.look.open & names))
+        self.scene = Scene(trace, look=look)
+        return Shown(None, failure)
+
+    # The look ------------------------------------------------------------------------------------------------------
+
+    def change(self, **choices: Any) -> Scene:
+        """Show the same trace with another look; returns the scene that was."""
+        return self._rebuild(self.scene.look.changed(**choices))
+
+    def reset_look(self) -> Scene:
+        """Show what was open at first; returns the scene that was."""
+        return self._rebuild(self.scene.look.changed(open=self.start_look.open))
+
+    def set_open(self, names: Iterable[str]) -> Scene:
+        """Open just these layers; returns the scene that was."""
+        return self._rebuild(self.scene.look.changed(open=frozenset(names)))
+
+    def _rebuild(self, look: Look) -> Scene:
+        old = self.scene
+        self.scene = Scene(old.trace, look=look, camera=old.camera)
+        return old
+
+    def first_camera(self, aspect: float) -> Camera:
+        """The view that a scene file asked for, else one that has everything in frame."""
+        return self.camera or self.scene.first_camera(aspect)
+
+    # Reading -------------------------------------------------------------------------------------------------------
+
+    def hit(self, camera: Camera, x: float, y: float, width: float, height: float) -> Hit | None:
+        """The cell under a place in the view, in pixels from its top left corner."""
+        ray: Ray = camera.ray(x, y, width, height)
+        return self.scene.pick(ray)
+
+    def predictions(self, most: int) -> list[Prediction]:
+        """The likeliest classes, where the model has one vector of outputs as long as its class names."""
+        names = self.scene.look.class_names
+        for output in self.scene.trace.outputs:
+            layer = self.layer(output)
+            if layer is not None and layer.values is not None and names and layer.shape == (len(names),):
+                return ranked(layer.values, names, most)
+        return []
+
+    def layer(self, name: str) -> Layer | None:
+        """The layer or input of that name."""
+        return next((layer for layer in self.scene.layers if layer.name == name), None)

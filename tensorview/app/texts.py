@@ -1,0 +1,168 @@
+"""What the page says in words: the read-out of a cell, the card of a layer, the prediction."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..capture import Layer
+from ..scene import Hit, Prediction, Scene
+from ..scene.labels import shape_text
+from ..scene.palette import LEVELS, lookup_table
+
+HYPER = (
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+    "in_channels",
+    "out_channels",
+    "in_features",
+    "out_features",
+)
+
+
+def number(value: float | None) -> str:
+    """A value as the read-out says it: seven significant digits tell every float32 near 1 from its neighbours."""
+    return "not captured" if value is None else f"{value:.7g}"
+
+
+def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
+    """The read-out of a cell.
+
+    Returns:
+        `text`, and the same in parts: `layer`, `channel`, `row`, `column`, `value`; a part that a cell does not have is
+        an empty string.
+    """
+    item = scene.placements[hit.placement]
+    layer = scene.layers[item.layer]
+    value = number(scene.value(hit))
+    parts: dict[str, Any] = {"layer": hit.layer, "channel": "", "row": "", "column": "", "value": value}
+    if hit.index is None:
+        parts |= {"row": hit.row, "column": hit.column}
+        where = f"{scene.look.aggregate} of {item.maps.count} maps · row {hit.row}, column {hit.column}"
+    elif len(layer.shape) <= 1:
+        unit = hit.index[0] if hit.index else 0
+        parts["channel"] = unit
+        names = scene.look.class_names
+        where = (
+            f"class {names[unit]}" if item.look == "cubes" and unit < len(names) else f"unit {unit} of {item.maps.size}"
+        )
+    elif item.maps.style == "tokens":
+        parts |= {"row": hit.row, "column": hit.column}
+        where = f"token {hit.row}, feature {hit.column}"
+    else:
+        parts |= {"channel": hit.channel, "row": hit.row, "column": hit.column}
+        where = f"channel {hit.channel}, row {hit.row}, column {hit.column}"
+    return {**parts, "text": f"{hit.layer} · {where} · {value}"}
+
+
+def card(layer: Layer) -> dict[str, Any]:
+    """All that is known of a layer, for its card: rows of a name and a value, the formula of its parameters, a histogram."""
+    info, stats = layer.info, layer.stats
+    rows = [("kind", layer.kind), ("output", shape_text(layer.shape)), ("type", layer.dtype)]
+    rows += [(key.replace("_", " "), plain(info.hyper[key])) for key in HYPER if key in info.hyper]
+    rows.append(("parameters", f"{info.parameter_count:,}"))
+    counts: Sequence[int] = []
+    edges: Sequence[float] = []
+    if stats is not None:
+        rows += [("minimum", number(stats.min)), ("maximum", number(stats.max)), ("mean", number(stats.mean))]
+        rows += [("standard deviation", number(stats.std)), ("zeros", share(stats.zeros, stats.size))]
+        rows += [("NaN", f"{stats.nan:,}"), ("Inf", f"{stats.inf:,}")]
+        counts, edges = [int(c) for c in stats.counts], [float(e) for e in stats.edges]
+    most = max(counts, default=0)
+    return {
+        "name": layer.name,
+        "module": info.text or layer.module_type,
+        "rows": [{"name": name, "value": value} for name, value in rows],
+        "formula": info.formula,
+        "fed": ", ".join(layer.parents),
+        "bars": [round(100 * c / most, 2) if most else 0 for c in counts],
+        "low": number(edges[0]) if edges else "",
+        "high": number(edges[-1]) if edges else "",
+    }
+
+
+def plain(value: Any) -> str:
+    """`5 × 5` for `(5, 5)`."""
+    return " × ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def share(part: int, whole: int) -> str:
+    """`312 of 4,704 (6.6 %)`."""
+    return f"{part:,} of {whole:,} ({100 * part / max(1, whole):.1f} %)"
+
+
+def prediction(
+    best: Sequence[Prediction], every: Sequence[Prediction], truth: int | None, names: Sequence[str], empty: bool
+) -> dict[str, Any]:
+    """What the model says, in a sentence and as bars.
+
+    Args:
+        best: the likeliest classes, the likeliest first.
+        every: the classes of the bars, in the order in which they stand.
+        truth: index of the true class, where it is known.
+        empty: whether there is nothing to see in the input.
+    """
+    bars = [
+        {"index": p.index, "name": p.name, "share": p.share, "text": f"{100 * p.share:.1f} %", "winner": p == best[0]}
+        for p in every
+    ]
+    if empty:
+        return {"text": "Draw a digit to see what the network makes of it.", "bars": bars, "truth": "", "right": False}
+    if not best:
+        return {"text": "", "bars": [], "truth": "", "right": False}
+    digits = all(name.isdigit() for name in names)
+    said = f"You wrote a {best[0].name}" if digits and truth is None else f"This is {article(best[0].name, digits)}"
+    text = f"{said} ({100 * best[0].share:.1f} %)"
+    if truth is None:
+        return {"text": text, "bars": bars, "truth": "", "right": False}
+    right = best[0].index == truth
+    verdict = (
+        f"right: it is {article(names[truth], digits)}" if right else f"wrong: it is {article(names[truth], digits)}"
+    )
+    return {"text": text, "bars": bars, "truth": verdict, "right": right}
+
+
+def article(name: str, digits: bool) -> str:
+    """`a 7`, `an 8`; other classes as they are called."""
+    if not digits:
+        return name
+    return f"{'an' if name.startswith('8') or name in ('11', '18') else 'a'} {name}"
+
+
+def is_blank(preview: np.ndarray | None) -> bool:
+    """Whether a picture has the same value everywhere."""
+    return preview is not None and bool((preview == preview.flat[0]).all())
+
+
+def data_url(picture: np.ndarray | None, most: int = 112) -> str:
+    """A picture of at most `most` pixels a side as a `data:` address; empty for none."""
+    if picture is None:
+        return ""
+    image = Image.fromarray(picture)
+    if max(image.size) > most:
+        image.thumbnail((most, most))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def colour_bar(scene: Scene) -> dict[str, str]:
+    """The colour bar: a CSS gradient, the values at its ends, and how they are scaled."""
+    look = scene.look
+    kind = next((p.kind for p in scene.placements if p.kind != "input"), scene.placements[0].kind)
+    table = lookup_table(look.encoding, kind, scene.theme)[:LEVELS]
+    stops = ", ".join("rgb(%d %d %d / %.2f)" % (*c[:3], c[3] / 255) for c in table[:: LEVELS // 16])
+    if look.scaling == "fixed":
+        low, high = (f"{v:g}" for v in look.value_range)
+    else:
+        low, high = ("−max", "+max") if look.encoding == "signed" else ("min", "max")
+    note = {"layer": "of each layer", "map": "of each feature map", "fixed": "the same for all"}[look.scaling]
+    return {"low": low, "high": high, "css": f"linear-gradient(90deg, {stops})", "note": note}
