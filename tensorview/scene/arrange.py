@@ -41,10 +41,11 @@ def as_maps(shape: tuple[int, ...], kind: str) -> Maps:
 
     `()` and `(F,)` are a vector; `(T, D)` is one map with a token a row, unless the layer is a convolution or a pooling
     of a sequence, where `(C, L)` is C maps of one row; `(C, H, W)` is C maps; `(C, D, H, W)` is C x D maps, a channel a
-    row of the grid; anything longer folds its leading dimensions into channels.
+    row of the grid; anything longer folds its leading dimensions into channels. A shape without any cell is an empty
+    vector.
     """
     size = math.prod(shape)
-    if len(shape) <= 1:
+    if len(shape) <= 1 or size == 0:
         width = max(1, round(math.sqrt(size * VECTOR_ASPECT))) if size > 12 else 1
         return Maps("vector", 1, max(1, math.ceil(size / width)), width, size)
     if len(shape) == 2:

@@ -6,19 +6,26 @@ it uses never changes while the layout stands, so an update costs the copies int
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..errors import SceneError
 from .layout import Placement
 from .palette import LEVELS, NAN, NEG_INF, POS_INF, Encoding
+
+if TYPE_CHECKING:
+    from ..capture import Layer
 
 Scaling = Literal["layer", "map", "fixed"]
 Aggregate = Literal["mean", "max"]
 SCALINGS: tuple[Scaling, ...] = ("layer", "map", "fixed")
 AGGREGATES: tuple[Aggregate, ...] = ("mean", "max")
 ROW = LEVELS + 3
+# Up to here differences of two values and their multiples stay inside float32; beyond it float64 is used.
+ROOMY = 1e37
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,16 @@ class Run:
     maps: int
 
 
+def check_drawable(layers: Sequence[Layer]) -> None:
+    """Raise SceneError for a layer whose values have no place on a scale, as complex numbers have none."""
+    for layer in layers:
+        if layer.values is not None and layer.values.dtype.kind not in "fiub":
+            raise SceneError(
+                f"layer {layer.name!r} holds {layer.values.dtype} values, which have no colour: "
+                "capture a real number of them, such as their magnitude"
+            )
+
+
 def area_mean(values: np.ndarray, factor: int) -> np.ndarray:
     """`(C, H, W)` averaged over `factor` x `factor` cells to `(C, ceil(H / factor), ceil(W / factor))`.
 
@@ -38,12 +55,27 @@ def area_mean(values: np.ndarray, factor: int) -> np.ndarray:
     """
     if factor == 1:
         return values
+    if values.dtype.kind != "f":
+        values = values.astype(np.float32)
     _, height, width = values.shape
-    down = np.add.reduceat(values, np.arange(0, height, factor), axis=1)
-    both = np.add.reduceat(down, np.arange(0, width, factor), axis=2)
     rows = np.diff(np.append(np.arange(0, height, factor), height))
     columns = np.diff(np.append(np.arange(0, width, factor), width))
-    return both / np.outer(rows, columns).astype(values.dtype)
+    return _block_sums(values, factor) / np.outer(rows, columns).astype(values.dtype)
+
+
+def _block_sums(values: np.ndarray, factor: int) -> np.ndarray:
+    _, height, width = values.shape
+    down = np.add.reduceat(values, np.arange(0, height, factor), axis=1)
+    return np.add.reduceat(down, np.arange(0, width, factor), axis=2)
+
+
+def _wrapped_mean(item: Placement, values: np.ndarray) -> np.ndarray:
+    """A wrapped vector averaged like a map; in its short last row over the units that are there."""
+    maps = item.maps
+    full = np.zeros((2, maps.height * maps.width), dtype=values.dtype if values.dtype.kind == "f" else np.float32)
+    full[0, : maps.size], full[1, : maps.size] = values, 1
+    total, count = _block_sums(full.reshape(2, maps.height, maps.width), item.factor)
+    return total.reshape(-1)[: item.shown_units] / count.reshape(-1)[: item.shown_units]
 
 
 def shown_values(
@@ -54,15 +86,34 @@ def shown_values(
     A closed box shows the mean or the maximum over its maps. `top` are the units that "cubes" show when they are not
     all.
     """
-    if item.look == "cubes":
-        flat = values.reshape(-1)
-        return flat if top is None else flat[top]
+    with np.errstate(over="ignore", invalid="ignore"):
+        shown = _shown(item, values, aggregate, top)
+        if values.dtype == np.float32 and (item.look == "box" or item.factor > 1) and not np.isfinite(shown).all():
+            shown = _shown(item, values.astype(float), aggregate, top)  # sums of the largest values need more room
+    return shown
+
+
+def _shown(item: Placement, values: np.ndarray, aggregate: Aggregate, top: np.ndarray | None) -> np.ndarray:
     if item.maps.style == "vector":
-        return values.reshape(-1)
+        flat = values.reshape(-1)
+        if item.look == "cubes":
+            return flat if top is None else flat[top]
+        return flat if item.factor == 1 else _wrapped_mean(item, flat)
     maps = values.reshape(item.maps.shape)
     if item.look == "box":
         maps = maps.mean(axis=0, keepdims=True) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
     return area_mean(maps, item.factor).reshape(-1)
+
+
+def store(values: np.ndarray, out: np.ndarray) -> None:
+    """Write `values` into a float32 array; finite ones beyond its range become its largest."""
+    if values.dtype != np.float64:
+        out[...] = values
+        return
+    with np.errstate(over="ignore"):
+        out[...] = values
+    beyond = np.isinf(out) & np.isfinite(values)
+    out[beyond] = np.copysign(np.finfo(np.float32).max, values[beyond])
 
 
 def levels(buffer: np.ndarray, starts: np.ndarray, encoding: Encoding, fixed: tuple[float, float] | None) -> np.ndarray:
@@ -86,14 +137,14 @@ def levels(buffer: np.ndarray, starts: np.ndarray, encoding: Encoding, fixed: tu
         low, high = np.full(len(starts), float(fixed[0])), np.full(len(starts), float(fixed[1]))
     low, scale, base = _scale(low, high, encoding)
     counts = np.diff(starts, append=len(buffer))
-    wide = bool((np.abs(low) > 1e37).any())
-    work = clean.astype(float) if wide else clean
+    largest = max(np.abs(low).max(), np.nan_to_num(np.abs(high)).max(), scale.max())
+    work = clean.astype(float) if largest > ROOMY else clean
+    if fixed is not None:
+        work = np.clip(work, low[0], low[0] + (LEVELS - 1) / scale[0]) if scale[0] else work
     dtype = work.dtype
     out = work - np.repeat(low.astype(dtype), counts)
     out *= np.repeat(scale.astype(dtype), counts)
     out += np.repeat((base + 0.5).astype(dtype), counts)
-    if fixed is not None:
-        np.clip(out, 0.5, LEVELS - 0.5, out=out)
     if clean is buffer:
         return out.astype(np.intp)
     result = np.where(finite, out, 0).astype(np.intp)
@@ -145,7 +196,7 @@ class Colouring:
         for item, place, i in zip(items, places, table_of, strict=True):
             target = _destinations(item, place, width)
             maps = item.maps.count if scaling == "map" and item.look in ("slabs", "sheet") else 1
-            self.runs.append(Run(item, start, start + len(target), maps))
+            self.runs.append(Run(item, start, start + len(target), maps if len(target) else 1))
             destinations.append(target)
             bases.append(np.full(len(target), 2 * i * ROW, dtype=np.intp))
             if item.look in ("cells", "cubes"):
@@ -156,10 +207,8 @@ class Colouring:
         self._dest = _joined(destinations)
         self._base = _joined(bases)
         self._side = _joined(side_source), _joined(side_dest), _joined(side_base)
-        self._starts = np.concatenate([
-            np.arange(r.maps) * ((r.stop - r.start) // r.maps) + r.start for r in self.runs
-        ]) if self.runs else np.zeros(1, dtype=np.intp)  # fmt: skip
-        self._starts = np.asarray(self._starts, dtype=np.intp)
+        filled = [run for run in self.runs if run.stop > run.start]
+        self._starts = _joined([np.arange(r.start, r.stop, (r.stop - r.start) // r.maps) for r in filled])
         self.buffer = np.zeros(start, dtype=np.float32)
 
     def paint(self, encoding: Encoding, fixed: tuple[float, float] | None = None) -> None:
@@ -197,4 +246,4 @@ def _destinations(item: Placement, place: tuple[int, int], page_width: int) -> n
     index = np.arange(count)
     corner = (row + index // columns * (h + item.gap)) * page_width + column + index % columns * (w + item.gap)
     target = (corner[:, None] + cells).reshape(-1)
-    return target[: item.maps.size] if item.maps.style == "vector" else target
+    return target[: item.shown_units] if item.maps.style == "vector" else target

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .feeds import Source, sources
+from .feeds import sources
 from .layout import Placement
+from .parts import Source
 from .picking import Hit, Window, cell_of, outline
 
 if TYPE_CHECKING:
@@ -38,21 +39,23 @@ def feeding(
     layers: Sequence[Layer],
     items: Sequence[Placement],
     cell: np.ndarray,
+    units: Mapping[int, np.ndarray],
 ) -> Feeding:
     """Lines and outlines for the cell of `hit`, whose own outline is `cell` `(4, 3)`.
 
-    A closed box is fed by all of its parents. At most `MOST_LINES` lines are drawn, evenly chosen.
+    What a closed box shows at a cell is fed by all that feeds that cell of any of its maps. At most `MOST_LINES` lines
+    are drawn, evenly chosen.
+
+    Args:
+        units: for every layer that is shown as cubes, the unit that each cube shows.
     """
     layer = layers[items[hit.placement].layer]
     parents = {x.name: x for x in layers}
-    if hit.index is None:
-        found = [Source(name) for name in layer.parents]
-    else:
-        found = sources(layer, hit.index, parents)
+    found = sources(layer, hit.index, parents) if hit.index is not None else _of_all_maps(layer, hit, parents)
     place = {item.name: item for item in items}
     marks: list[np.ndarray] = []
     for source in found:
-        marks += _outlines(source, parents[source.layer], place[source.layer])
+        marks += _outlines(source, parents[source.layer], place[source.layer], units)
     if len(marks) > MOST_LINES:
         marks = [marks[i] for i in np.linspace(0, len(marks) - 1, MOST_LINES).astype(int)]
     end = cell.mean(axis=0)
@@ -60,9 +63,31 @@ def feeding(
     return Feeding(tuple(found), lines, np.array(marks).reshape(-1, 4, 3))
 
 
-def _outlines(source: Source, parent: Layer, item: Placement) -> list[np.ndarray]:
-    windows = _windows(source, parent, item)
-    return [rectangle for w in windows if (rectangle := outline(item, w)) is not None]
+def _of_all_maps(layer: Layer, hit: Hit, parents: Mapping[str, Layer]) -> list[Source]:
+    """What feeds a cell of any map of a closed layer: for every parent the smallest part that holds all of it."""
+    whole = [Source(name) for name in layer.parents]
+    if len(layer.shape) != 3:
+        return whole
+    parts: dict[str, list[Source]] = {}
+    for channel in range(layer.shape[0]):
+        for source in sources(layer, (channel, hit.row, hit.column), parents):
+            parts.setdefault(source.layer, []).append(source)
+    return [_union(parts[source.layer]) for source in whole if source.layer in parts]
+
+
+def _union(parts: Sequence[Source]) -> Source:
+    first = parts[0]
+    if any(p.channels is None or p.spans is None for p in parts):
+        return Source(first.layer)
+    low = min(p.channels.start for p in parts if p.channels is not None)
+    high = max(p.channels.stop for p in parts if p.channels is not None)
+    ends = zip(*(p.spans for p in parts if p.spans is not None), strict=True)
+    return Source(first.layer, range(low, high), tuple((min(a for a, _ in e), max(b for _, b in e)) for e in ends))
+
+
+def _outlines(source: Source, parent: Layer, item: Placement, units: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+    shown = units.get(item.layer)
+    return [rectangle for w in _windows(source, parent, item) if (rectangle := outline(item, w, shown)) is not None]
 
 
 def _windows(source: Source, parent: Layer, item: Placement) -> list[Window]:

@@ -31,9 +31,9 @@ def sources(layer: Layer, index: tuple[int, ...], parents: Mapping[str, Layer]) 
     """The parts of `layer`'s parents that enter `layer.values[index]`.
 
     A convolution reads its window of all maps of its group; pooling, padding and up-sampling their window of the same
-    map; an activation, a normalisation over the batch and dropout the same cell; a softmax or another normalisation what it
-    normalises over; a linear layer all features; a reshape the cell that it moved; a concatenation the parent that owns
-    the map; a sum or a product the same cell of every parent. Anything else reads all of every parent.
+    map; an activation, a normalisation over the batch and dropout the same cell; a softmax or another normalisation
+    what it normalises over; a linear layer all features; a reshape the cell that it moved; a concatenation the parent
+    that owns the map; a sum or a product the same cell of every parent. Anything else reads all of every parent.
     """
     found = []
     for name in layer.parents:
@@ -71,7 +71,8 @@ def _convolution(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     if "transpose" in layer.module_type.lower():
         spans = [transposed_span(*each) for each in taps]
     else:
-        spans = [kernel_span(*each, str(hyper.get("padding_mode", "zeros"))) for each in taps]
+        mode = str(hyper.get("padding_mode", "zeros"))
+        spans = [kernel_span(i, k, s, d, p, n, mode) for i, k, s, d, p, n in taps]
     return part(parent, [(group * per_in, (group + 1) * per_in), *spans])
 
 
@@ -211,8 +212,8 @@ def _upsampled(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     if "npool" in name:
         spans = [scaled_span(*each) for each in sizes]
     else:
-        factor = hyper.get("scale_factor")
-        factors = factor if isinstance(factor, (tuple, list)) else [factor] * len(sizes)
+        scale = hyper.get("scale_factor")
+        factors = scale if isinstance(scale, (tuple, list)) else [scale] * len(sizes)
         ratios = [1 / f if f else n / m for f, (_, m, n) in zip(factors, sizes, strict=True)]
         mode = hyper.get("mode", "bilinear" if "ilinear" in name else "nearest")
         align = bool(hyper.get("align_corners", "ilinear" in name))

@@ -40,9 +40,17 @@ class Label:
 
 @dataclass(eq=False)
 class TextPage:
-    """Texts in one page: `coverage` `(height, width)` uint8, and the rectangles that show it."""
+    """Texts in one page.
+
+    Attributes:
+        coverage: `(height, width)` uint8.
+        pixels: height of the letters.
+        places: `(row, column)` of every text's first texel.
+        surface: the rectangles that show the texts.
+    """
 
     coverage: np.ndarray
+    pixels: int
     places: list[tuple[int, int]]
     surface: Surface
 
@@ -140,7 +148,7 @@ def text_page(labels: Sequence[Label], pixels: int = PIXELS, widest: Sequence[st
     for label, mask, place in zip(labels, masks, places, strict=True):
         if widest is None or label.text:
             write_text(coverage, place, mask.shape, label.text, pixels, label.bold)
-    return TextPage(coverage, places, _surface(labels, masks, places, coverage.shape))
+    return TextPage(coverage, pixels, places, _surface(labels, masks, places, coverage.shape))
 
 
 def write_text(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .arrange import Arrangement, Maps, as_maps, grid_for
+from .atlas import MAX_EDGE
 
 if TYPE_CHECKING:
     from ..capture import Layer
@@ -61,6 +62,15 @@ class Placement:
     def drawn(self) -> tuple[int, int]:
         """Height and width in texels of one displayed map."""
         return math.ceil(self.maps.height / self.factor), math.ceil(self.maps.width / self.factor)
+
+    @property
+    def shown_units(self) -> int:
+        """How many cells a wrapped vector shows: all of them, or averages where `factor` is more than 1."""
+        if self.factor == 1:
+            return self.maps.size
+        rows, columns = self.drawn
+        last = self.maps.size - (rows - 1) * self.factor * self.maps.width
+        return (rows - 1) * columns + min(columns, math.ceil(last / self.factor))
 
     @property
     def texture(self) -> tuple[int, int]:
@@ -112,7 +122,9 @@ def _shown(
     if maps.style == "vector":
         grid = (maps.height, maps.width)
         look, cell = "strip", max(1.0, edge / 60)
-        if is_classes and (maps.size <= MOST_CUBES or not is_open):
+        if maps.size == 0:
+            pass
+        elif is_classes and (maps.size <= MOST_CUBES or not is_open):
             look, grid, cell = (
                 "cubes",
                 (min(maps.size, MOST_CUBES if maps.size <= MOST_CUBES else TOP_CUBES), 1),
@@ -148,18 +160,26 @@ def _size(item: Placement, edge: int) -> tuple[float, float, float]:
 
 
 def _within_budget(items: list[Placement], budget: int) -> list[Placement]:
-    """Average the layers with the most texels, until all of them together are within the budget."""
+    """Average the layers with the most texels, until all of them together are within the budget and fit into a page."""
     items = list(items)
+    for i in range(len(items)):
+        while max(items[i].texture) > MAX_EDGE // 2 and _can_shrink(items[i]):
+            items[i] = _coarser(items[i])
     texels = np.array([math.prod(p.texture) for p in items], dtype=np.int64)
-    fixed = np.array([p.maps.style == "vector" for p in items])
-    while texels.sum() > budget:
-        i = int(np.where(fixed, 0, texels).argmax())
-        if fixed[i] or max(items[i].drawn) <= 1:
-            break
-        gap = max(1, items[i].gap // 2) if items[i].gap else 0
-        items[i] = replace(items[i], factor=items[i].factor + 1, gap=gap)
-        texels[i] = math.prod(items[i].texture)
+    large = np.array([_can_shrink(p) for p in items])
+    while texels.sum() > budget and large.any():
+        i = int(np.where(large, texels, -1).argmax())
+        items[i] = _coarser(items[i])
+        texels[i], large[i] = math.prod(items[i].texture), _can_shrink(items[i])
     return items
+
+
+def _can_shrink(item: Placement) -> bool:
+    return item.look not in ("cells", "cubes") and max(item.drawn) > 1
+
+
+def _coarser(item: Placement) -> Placement:
+    return replace(item, factor=item.factor + 1, gap=max(1, item.gap // 2) if item.gap else 0)
 
 
 def _along_axis(items: list[Placement], edge: int) -> list[Placement]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +60,19 @@ def meet_boxes(ray: Ray, centre: np.ndarray, size: np.ndarray) -> np.ndarray:
     return np.where((near <= far) & (far > 0), np.maximum(near, 0), np.inf)
 
 
-def pick(ray: Ray, items: Sequence[Placement], slabs: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> Hit | None:
-    """The nearest cell that the ray meets; gaps between maps let it through."""
+def pick(
+    ray: Ray,
+    items: Sequence[Placement],
+    slabs: np.ndarray,
+    shapes: Sequence[tuple[int, ...]],
+    units: Mapping[int, np.ndarray],
+) -> Hit | None:
+    """The nearest cell that the ray meets; gaps between maps let it through.
+
+    Args:
+        shapes: of every layer's values.
+        units: for every layer that is shown as cubes, the unit that each cube shows, from top to bottom.
+    """
     distance = meet_boxes(ray, slabs["centre"].astype(float), slabs["size"].astype(float))
     for k in np.argsort(distance, kind="stable"):
         if not np.isfinite(distance[k]):
@@ -70,7 +82,10 @@ def pick(ray: Ray, items: Sequence[Placement], slabs: np.ndarray, shapes: Sequen
         across = (point[0] - (slab["centre"][0] - slab["size"][0] / 2)) / slab["size"][0]
         down = ((slab["centre"][1] + slab["size"][1] / 2) - point[1]) / slab["size"][1]
         item = items[slab["layer"]]
-        cell = _cell(item, int(slab["channel"]), float(np.clip(across, 0, 1)), float(np.clip(down, 0, 1)))
+        channel = int(slab["channel"])
+        if item.look == "cubes":
+            channel = int(units[item.layer][channel])
+        cell = _cell(item, channel, float(np.clip(across, 0, 1)), float(np.clip(down, 0, 1)))
         if cell is not None:
             index = value_index(item, shapes[item.layer], *cell)
             return Hit(item.name, int(slab["layer"]), *cell, index, float(distance[k]))
@@ -82,18 +97,16 @@ def _cell(item: Placement, channel: int, across: float, down: float) -> tuple[in
     height, width = item.maps.height, item.maps.width
     if item.look in ("cells", "cubes"):
         return 0, *divmod(channel, width)
+    h, w = item.drawn
+    row, column = down * h, across * w
     if item.look == "sheet":
-        h, w = item.drawn
         rows, columns = item.texture
-        row, column = min(down * rows, rows - 1e-6), min(across * columns, columns - 1e-6)
-        place, inside = divmod(row, h + item.gap), divmod(column, w + item.gap)
-        if place[1] >= h or inside[1] >= w:
+        top, row = divmod(min(down * rows, rows - 1e-6), h + item.gap)
+        left, column = divmod(min(across * columns, columns - 1e-6), w + item.gap)
+        channel = int(top) * item.grid[1] + int(left)
+        if row >= h or column >= w or channel >= item.maps.count:
             return None
-        channel = int(place[0]) * item.grid[1] + int(inside[0])
-        if channel >= item.maps.count:
-            return None
-        down, across = place[1] / h, inside[1] / w
-    r, c = min(int(down * height), height - 1), min(int(across * width), width - 1)
+    r, c = min(int(row * item.factor), height - 1), min(int(column * item.factor), width - 1)
     if item.maps.style == "vector" and r * width + c >= item.maps.size:
         return None
     return (None if item.look == "box" else max(channel, 0)), r, c
@@ -117,46 +130,57 @@ def cell_of(item: Placement, shape: tuple[int, ...], index: tuple[int, ...]) -> 
     return channel, *divmod(rest, item.maps.width)
 
 
-def outline(item: Placement, window: Window) -> np.ndarray | None:
-    """`(4, 3)` float64 corners of a window on the layer's front, in order around it; `None` where it is not shown."""
-    left, top, width, height = _map_rectangle(item, window)
-    if width == 0:
+def outline(item: Placement, window: Window, units: np.ndarray | None = None) -> np.ndarray | None:
+    """`(4, 3)` float64 corners of a window on the layer's front, in order around it; `None` where it is not shown.
+
+    Args:
+        units: of cubes, the unit that each shows.
+    """
+    rectangle = _unit_rectangle(item, window, units) if item.look in ("cells", "cubes") else _window(item, window)
+    if rectangle is None:
         return None
-    rows, columns = (item.maps.height, item.maps.width) if item.look not in ("cells", "cubes") else (1, 1)
-    y0, y1 = top - height * window.top / rows, top - height * window.bottom / rows
-    x0, x1 = left + width * window.left / columns, left + width * window.right / columns
-    if item.look in ("cells", "cubes"):
-        x0, x1, y0, y1 = left, left + width, top, top - height
+    left, top, right, bottom = rectangle
     z = item.centre[2] + item.size[2] / 2 + 0.02 * max(1.0, item.cell)
-    return np.array([[x0, y0, z], [x1, y0, z], [x1, y1, z], [x0, y1, z]])
+    return np.array([[left, top, z], [right, top, z], [right, bottom, z], [left, bottom, z]])
 
 
-def _map_rectangle(item: Placement, window: Window) -> tuple[float, float, float, float]:
-    """Left, top, width and height of the map (or of the cell, where every cell is a box) that a window lies in."""
+def _unit_rectangle(
+    item: Placement, window: Window, units: np.ndarray | None
+) -> tuple[float, float, float, float] | None:
+    """Left, top, right and bottom of the box of a unit."""
     left, top = item.centre[0] - item.size[0] / 2, item.centre[1] + item.size[1] / 2
-    if item.look == "cubes":
-        unit = window.top * item.maps.width + window.left
-        if unit >= item.grid[0]:
-            return 0.0, 0.0, 0.0, 0.0
-        return left, top - unit * item.cell * 1.25, item.cell, item.cell
     if item.look == "cells":
-        return (
-            left + window.left * item.cell,
-            top - window.top * item.cell,
-            item.cell * 0.86,
-            item.cell * 0.86,
-        )
+        edge = item.cell * 0.86
+        left, top = left + window.left * item.cell, top - window.top * item.cell
+    else:
+        edge = item.cell
+        at = np.flatnonzero(np.asarray(units) == window.top * item.maps.width + window.left)
+        if not len(at):
+            return None
+        top -= float(at[0]) * item.cell * 1.25
+    return left, top, left + edge, top - edge
+
+
+def _window(item: Placement, window: Window) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a window of a map, or of the same window of all maps at once."""
+    left, top = item.centre[0] - item.size[0] / 2, item.centre[1] + item.size[1] / 2
+    rows, columns = item.texture
+    unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
     if item.look in ("slabs", "sheet"):
         if window.channel is None:
-            return left, top, item.size[0], item.size[1]
-        rows, columns = item.texture
+            return left, top, left + item.size[0], top - item.size[1]
         h, w = item.drawn
         row, column = divmod(window.channel, item.grid[1])
-        unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
-        return (
-            left + column * (w + item.gap) * unit_x,
-            top - row * (h + item.gap) * unit_y,
-            w * unit_x,
-            h * unit_y,
-        )
-    return left, top, item.size[0], item.size[1]
+        left, top = left + column * (w + item.gap) * unit_x, top - row * (h + item.gap) * unit_y
+
+    def texels(cells: int, size: int) -> float:
+        """Texels up to a cell; a last one that averages fewer cells is drawn as large as the others."""
+        return cells / item.factor if cells < size else math.ceil(size / item.factor)
+
+    height, width = item.maps.height, item.maps.width
+    return (
+        left + texels(window.left, width) * unit_x,
+        top - texels(window.top, height) * unit_y,
+        left + texels(window.right, width) * unit_x,
+        top - texels(window.bottom, height) * unit_y,
+    )

@@ -10,22 +10,24 @@ import numpy as np
 from ..errors import SceneError
 from .atlas import pack
 from .camera import Camera, Ray, fit_camera
-from .colouring import Colouring, shown_values
+from .colouring import Colouring, check_drawable, shown_values, store
 from .feeding import Feeding, feeding
 from .labels import layer_labels, text_page
-from .layout import Placement, arrange_layers
+from .layout import MOST_CUBES, Placement, arrange_layers
 from .links import link_lines
 from .look import Look, opened
-from .mesh import SLAB, Lines, Surface, boxes, wireframes
+from .mesh import Lines, Surface, boxes, wireframes
 from .pages import Page, Patch
 from .palette import RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, outline, pick
 from .shares import Shares
+from .slabs import slabs_of
 
 if TYPE_CHECKING:
     from ..capture import Layer, Trace
 
 FRAMED = ("box", "strip", "slab", "sheet")
+MOST_CLASS_LAYERS = 8
 
 
 class Scene:
@@ -65,6 +67,7 @@ class Scene:
         self.layers: tuple[Layer, ...] = (*trace.inputs, *trace.layers)
         if not self.layers:
             raise SceneError("there is nothing to draw: the trace has no layer that returned a tensor")
+        check_drawable(self.layers)
         self._index = {layer.name: i for i, layer in enumerate(self.layers)}
         if open is not None:
             choices["open"] = opened(open, list(self._index))
@@ -99,12 +102,13 @@ class Scene:
     def _class_layers(self) -> frozenset[str]:
         """Outputs that are shown as classes: vectors as long as the class names, or without names any short vector."""
         names = self.look.class_names
-        found = set()
-        for name in self.trace.outputs:
-            shape = self.layers[self._index[name]].shape if name in self._index else ()
-            if len(shape) == 1 and (shape[0] == len(names) if names else shape[0] <= 20):
-                found.add(name)
-        return frozenset(found)
+        outputs = [self.layers[self._index[name]] for name in self.trace.outputs if name in self._index]
+        fitting = [
+            layer.name
+            for layer in outputs
+            if len(layer.shape) == 1 and (layer.shape[0] == len(names) if names else layer.shape[0] <= MOST_CUBES)
+        ]
+        return frozenset(fitting[:MOST_CLASS_LAYERS])
 
     def _draw_pages(self) -> None:
         kinds = sorted({p.kind for p in self.placements})
@@ -118,7 +122,7 @@ class Scene:
         tables = np.stack([self._tables(kind) for kind in kinds])
         self._colouring = Colouring(self.placements, places, page, tables, which, self.look.scaling)
         sides = [(swatch_row, swatch_column + k) for k in which]
-        self.slabs = _slabs(self.placements, places, sides, page.shape)
+        self.slabs = slabs_of(self.placements, places, sides, page.shape)
         self.cells: Surface = boxes(self.slabs)
         shapes = [layer.shape for layer in self.layers]
         self.labels = layer_labels(self.placements, shapes, self.edge) if self.look.labels else []
@@ -155,7 +159,7 @@ class Scene:
             The rectangles of the pages that changed, views of the pages' own arrays.
 
         Raises:
-            SceneError: the layers are others; build a new scene for them.
+            SceneError: the layers are others, so that a new scene is needed, or their values have no colour.
         """
         layers = (*trace.inputs, *trace.layers)
         if len(layers) != len(self.layers):
@@ -168,6 +172,7 @@ class Scene:
                     f"the scene was built for {old.name!r} of shape {old.shape}, not for {new.name!r} of {new.shape}: "
                     "build a new scene for it"
                 )
+        check_drawable(layers)
         self.trace, self.layers = trace, layers
         return self._show()
 
@@ -176,13 +181,16 @@ class Scene:
         patches: list[Patch] = [self.pages[0].whole()]
         for run in self._colouring.runs:
             values = self.layers[run.item.layer].values
+            target = buffer[run.start : run.stop]
             if values is None:
-                buffer[run.start : run.stop] = 0
+                target[:] = 0
+                patches += self._shares.clear(run.item) if run.item.look == "cubes" else []
             elif run.item.look == "cubes":
-                buffer[run.start : run.stop], changed = self._shares.show(run.item, values)
+                shown, changed = self._shares.show(run.item, values)
+                store(shown, target)
                 patches += changed
             else:
-                buffer[run.start : run.stop] = shown_values(run.item, values, self.look.aggregate)
+                store(shown_values(run.item, values, self.look.aggregate), target)
         self._colouring.paint(self.look.encoding, self.look.value_range if self.look.scaling == "fixed" else None)
         return patches
 
@@ -209,7 +217,7 @@ class Scene:
 
     def pick(self, ray: Ray) -> Hit | None:
         """The nearest cell that the ray meets, `None` where it meets none."""
-        return pick(ray, self.placements, self.slabs, [layer.shape for layer in self.layers])
+        return pick(ray, self.placements, self.slabs, [layer.shape for layer in self.layers], self._shares.units)
 
     def value(self, hit: Hit) -> float | None:
         """The exact value of a picked cell; of a closed box what it shows there; `None` where none was captured."""
@@ -218,18 +226,19 @@ class Scene:
             return None
         if hit.index is not None:
             return float(values[hit.index])
-        column = values.reshape(self.placements[hit.placement].maps.shape)[:, hit.row, hit.column]
+        column = values.reshape(self.placements[hit.placement].maps.shape)[:, hit.row, hit.column].astype(float)
         return float(column.mean() if self.look.aggregate == "mean" else column.max())
 
     def outline(self, hit: Hit) -> np.ndarray:
         """`(4, 3)` float64: the corners of the picked cell."""
         item = self.placements[hit.placement]
-        shown = outline(item, Window(hit.channel, hit.row, hit.row + 1, hit.column, hit.column + 1))
+        window = Window(hit.channel, hit.row, hit.row + 1, hit.column, hit.column + 1)
+        shown = outline(item, window, self._shares.units.get(item.layer))
         return shown if shown is not None else np.repeat(np.array([item.centre]), 4, axis=0)
 
     def feeding(self, hit: Hit) -> Feeding:
         """What truly feeds the picked cell."""
-        return feeding(hit, self.layers, self.placements, self.outline(hit))
+        return feeding(hit, self.layers, self.placements, self.outline(hit), self._shares.units)
 
     def legend(self) -> list[tuple[str, RGB]]:
         """The kinds of layer in the scene with their hues, in the order in which they first stand."""
@@ -252,51 +261,3 @@ def _frames(items: Sequence[Placement], hues: Sequence[RGB]) -> Lines:
         np.array([hues[p.layer] for p in framed], dtype=np.uint8).reshape(-1, 3),
         np.array([p.layer for p in framed], dtype=np.int32),
     )
-
-
-def _slabs(
-    items: Sequence[Placement],
-    places: Sequence[tuple[int, int]],
-    sides: Sequence[tuple[int, int]],
-    page: tuple[int, ...],
-) -> np.ndarray:
-    parts = [_slabs_of(*each) for each in zip(items, places, sides, strict=True)]
-    slabs = np.concatenate(parts)
-    slabs["uv"] /= (page[1], page[0], page[1], page[0])
-    slabs["side"] /= (page[1], page[0])
-    return slabs
-
-
-def _slabs_of(item: Placement, place: tuple[int, int], side: tuple[int, int]) -> np.ndarray:
-    """The slabs of one placement, `uv` and `side` in texels."""
-    row, column = place
-    if item.look in ("slabs", "cells", "cubes"):
-        count = item.maps.count if item.look == "slabs" else min(item.maps.size, item.grid[0] * item.grid[1])
-    else:
-        count = 1
-    slabs = np.zeros(count, dtype=SLAB)
-    k = np.arange(count)
-    slabs["layer"], slabs["channel"] = item.layer, k if count > 1 or item.look == "cubes" else -1
-    slabs["side"] = (side[1] + 0.5, side[0] + 0.5)
-    slabs["centre"], slabs["size"] = item.centre, item.size
-    if item.look == "slabs":
-        h, w = item.drawn
-        rows, columns = item.texture
-        r, c = k // item.grid[1] * (h + item.gap), k % item.grid[1] * (w + item.gap)
-        unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
-        slabs["centre"][:, 0] = item.centre[0] - item.size[0] / 2 + (c + w / 2) * unit_x
-        slabs["centre"][:, 1] = item.centre[1] + item.size[1] / 2 - (r + h / 2) * unit_y
-        slabs["size"][:, 0], slabs["size"][:, 1] = w * unit_x, h * unit_y
-        slabs["uv"] = np.stack([column + c, row + r, column + c + w, row + r + h], axis=1)
-    elif item.look in ("cells", "cubes"):
-        step, edge = (item.cell * 1.25, item.cell) if item.look == "cubes" else (item.cell, item.cell * 0.86)
-        slabs["centre"][:, 0] = item.centre[0] - item.size[0] / 2 + edge / 2 + k % item.grid[1] * step
-        slabs["centre"][:, 1] = item.centre[1] + item.size[1] / 2 - edge / 2 - k // item.grid[1] * step
-        slabs["size"][:, :2] = edge
-        slabs["uv"] = np.stack([column + k + 0.5, np.full(count, row + 0.5)] * 2, axis=1)
-        slabs["side"] = np.stack([column + k + 0.5, np.full(count, row + 1.5)], axis=1)
-    else:
-        height, width = item.texture
-        inset = 0.01
-        slabs["uv"] = (column + inset, row + inset, column + width - inset, row + height - inset)
-    return slabs

@@ -27,20 +27,25 @@ class Shares:
     Args:
         items: the placements whose look is "cubes".
         names: of the classes; without them units are called by their index and show their value.
+
+    Attributes:
+        units: for every layer, the unit that each of its cubes shows, from top to bottom.
     """
 
     def __init__(self, items: Sequence[Placement], names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._first: dict[int, int] = {}
+        self.units: dict[int, np.ndarray] = {}
         self._widest: list[str] = []
         labels: list[Label] = []
         for item in items:
             self._first[item.layer] = len(labels)
+            self.units[item.layer] = np.arange(item.grid[0])
             labels += class_labels(item, [""] * item.grid[0])
             self._widest += [self._widest_text(item.maps.size)] * item.grid[0]
         self._labels = [replace(label, bold=True) for label in labels]
         drawn = text_page(self._labels, VALUE_PIXELS, self._widest)
-        self._places = drawn.places
+        self._places, self._pixels = drawn.places, drawn.pixels
         self.surface = drawn.surface
         self.page = Page("shares", drawn.coverage, smooth=True)
 
@@ -51,18 +56,23 @@ class Shares:
             The value of every cube, `(cubes,)` float, and the rectangles of the page whose text changed. The text of
             the greatest output is bold; NaN never is the greatest.
         """
-        flat = values.reshape(-1)
+        flat = values.reshape(-1).astype(float)
         named = bool(self._names)
         shown = probabilities(flat) if named else flat
         count = item.grid[0]
         units = np.arange(count) if count == len(flat) else np.argsort(-shown, kind="stable")[:count]
-        winner = int(np.argmax(np.where(np.isnan(flat), -np.inf, flat)))
-        patches = []
-        for k, unit in enumerate(units, start=self._first[item.layer]):
-            patch = self._write(k, share_text(self._name(int(unit)), float(shown[unit]), named), unit == winner)
-            if patch is not None:
-                patches.append(patch)
-        return shown[units], patches
+        self.units[item.layer] = units
+        winner = -1 if np.isnan(flat).all() else int(np.nanargmax(flat))
+        texts = [(share_text(self._name(int(u)), float(shown[u]), named), u == winner) for u in units]
+        return shown[units], self._write_all(item, texts)
+
+    def clear(self, item: Placement) -> list[Patch]:
+        """Show no text at the cubes of a placement: its values are not known. Returns what changed."""
+        return self._write_all(item, [("", False)] * item.grid[0])
+
+    def _write_all(self, item: Placement, texts: Sequence[tuple[str, bool]]) -> list[Patch]:
+        patches = [self._write(k, *each) for k, each in enumerate(texts, start=self._first[item.layer])]
+        return [patch for patch in patches if patch is not None]
 
     def _name(self, unit: int) -> str:
         return shorten(self._names[unit], MOST_LETTERS) if self._names else str(unit)
@@ -77,6 +87,6 @@ class Shares:
             return None
         self._labels[k] = replace(label, text=text, bold=bold)
         row, column = self._places[k]
-        height, width = text_mask(self._widest[k], VALUE_PIXELS, True).shape
-        write_text(self.page.pixels, (row, column), (height, width), text, VALUE_PIXELS, bold)
+        height, width = text_mask(self._widest[k], self._pixels, True).shape
+        write_text(self.page.pixels, (row, column), (height, width), text, self._pixels, bold)
         return Patch("shares", row, column, self.page.pixels[row : row + height, column : column + width])

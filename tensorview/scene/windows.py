@@ -25,7 +25,7 @@ def hull(cells: Iterable[int]) -> Span:
 def kernel_span(
     place: int, kernel: int, stride: int, dilation: int, padding: int, size: int, mode: str = "zeros"
 ) -> Span:
-    """The window of a convolution or a pooling, from the first to the last cell that it reads; `mode` as in `padded`."""
+    """The window of a convolution or a pooling, from its first to its last cell; `mode` as in `padded`."""
     first = place * stride - padding
     return hull(padded(first + dilation * tap, size, mode) for tap in range(kernel))
 
