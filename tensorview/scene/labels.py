@@ -93,8 +93,9 @@ def _even(heights: list[float]) -> list[float]:
 
 
 def _step(items: Sequence[Placement], i: int) -> float:
-    """Distance along the axis to the next layer; the last has that to the one before it."""
-    other = items[i + 1] if i + 1 < len(items) else items[i - 1]
+    """Distance along the axis to the next layer; the last of a row has that to the one before it."""
+    last = i + 1 == len(items) or items[i + 1].centre[1] != items[i].centre[1]
+    other = items[i - 1] if last else items[i + 1]
     return abs(other.centre[2] - items[i].centre[2]) or 2 * items[i].size[0]
 
 
@@ -106,6 +107,8 @@ def _clear_height(items: Sequence[Placement], i: int, width: float) -> float:
     start = (item.centre[0] - item.size[0] / 2) * across - item.centre[2] * away
     height = item.centre[1] + item.size[1] / 2
     for nearer in items[max(0, i - 8) : i]:
+        if nearer.centre[1] != item.centre[1]:
+            continue
         right = (nearer.centre[0] + nearer.size[0] / 2) * across - nearer.centre[2] * away
         if right > start and nearer.centre[0] * across - nearer.centre[2] * away < start + width * across:
             top = nearer.centre[1] + nearer.size[1] / 2

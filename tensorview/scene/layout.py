@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .arrange import Arrangement, Maps, as_maps, grid_for
+from .camera import PITCH, YAW
 from .atlas import MAX_EDGE
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ GAP_TEXELS = 1
 SLAB_DEPTH = 0.02
 CELL_OPEN = 2.2
 SPACING = 0.62
+ROW_GAP = 0.55
+MOST_ROWS = 12
+FEWEST_IN_ROW = 12
 
 
 @dataclass(frozen=True)
@@ -183,16 +187,47 @@ def _coarser(item: Placement) -> Placement:
 
 
 def _along_axis(items: list[Placement], edge: int) -> list[Placement]:
-    """Give every layer its place on the axis; wider neighbours stand further apart, so that neither hides the other."""
+    """Give every layer its place on the axis; wider neighbours stand further apart, so that neither hides the other.
+
+    A long network is broken into rows, one below the other as lines of text are, all of them beginning in one plane.
+    """
+    least = 0.34 * math.sqrt(edge * min(edge, 28))
+    steps = [0.0]
+    for previous, item in zip(items, items[1:], strict=False):
+        gap = max(least, SPACING * (previous.size[0] + item.size[0]) / 2)
+        steps.append((previous.size[2] + item.size[2]) / 2 + gap)
     placed: list[Placement] = []
-    z = 0.0
-    for previous, item in zip([None, *items], items, strict=False):
-        if previous is not None:
-            width = (previous.size[0] + item.size[0]) / 2
-            gap = max(edge * 0.34, SPACING * width)
-            z -= previous.size[2] / 2 + gap + item.size[2] / 2
-        placed.append(replace(item, centre=(0.0, 0.0, z)))
-    return placed
+    top = 0.0
+    for row in _rows(items, steps, edge):
+        height = max(item.size[1] for item in row)
+        z = 0.0
+        for k, item in enumerate(row):
+            z -= steps[len(placed)] if k else 0.0
+            placed.append(replace(item, centre=(0.0, top - height / 2, z)))
+        top -= height + ROW_GAP * edge
+    middle = (max(p.bounds[1, 1] for p in placed) + min(p.bounds[0, 1] for p in placed)) / 2
+    return [replace(p, centre=(0.0, p.centre[1] - middle, p.centre[2])) for p in placed]
+
+
+def _rows(items: list[Placement], steps: list[float], edge: int) -> list[list[Placement]]:
+    """The layers in as many rows of about the same length as show them largest in a 16 : 9 frame."""
+    total = sum(steps)
+    yaw, pitch = math.radians(YAW), math.radians(PITCH)
+    rising = math.cos(yaw) * math.sin(pitch)
+    best, least = [items], math.inf
+    for count in range(1, min(MOST_ROWS, max(1, len(items) // FEWEST_IN_ROW)) + 1):
+        rows: list[list[Placement]] = [[] for _ in range(count)]
+        at = 0.0
+        for item, step in zip(items, steps, strict=True):
+            at += step
+            rows[min(count - 1, int(at / total * count)) if total else 0].append(item)
+        rows = [row for row in rows if row]
+        width = total / len(rows) * math.sin(yaw) + edge * math.cos(yaw)
+        height = sum(max(p.size[1] for p in row) + ROW_GAP * edge for row in rows) + total / len(rows) * rising
+        need = max(width / 16, height / 9)
+        if need < least * 0.97:
+            best, least = rows, need
+    return best
 
 
 def shift_between(old: Sequence[Placement], new: Sequence[Placement]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ def link_lines(items: Sequence[Placement], edges: Iterable[tuple[int, int]], col
     """Lines for `(parent, child)` edges, indices into `items`. Arcs have the colour `skip`."""
     paths, colours, layers = [], [], []
     for parent, child in edges:
-        arc = child - parent > 1
+        arc = child - parent > 1 and items[parent].centre[1] == items[child].centre[1]
         path = _arc(items, parent, child) if arc else _straight(items[parent], items[child])
         paths.append(path)
         colours.append(skip if arc else colour)
