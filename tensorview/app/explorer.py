@@ -65,18 +65,18 @@ class Explorer(TrameApp):
 
     def _describe(self) -> None:
         """Put into words what the scene now shows."""
-        session, state, scene = self.session, self.state, self.session.scene
+        state, scene = self.state, self.session.scene
         state.layers = [
             {
                 "name": item.name,
                 "kind": item.kind,
                 "shape": texts.shape_text(scene.layers[item.layer].shape),
                 "open": item.name in scene.look.open,
-                "hue": "#%02x%02x%02x" % scene.theme.hue(item.kind),
+                "hue": texts.css_colour(scene.theme.hue(item.kind)),
             }
             for item in scene.placements
         ]
-        state.legend = [{"kind": kind, "hue": "#%02x%02x%02x" % hue} for kind, hue in scene.legend()]
+        state.legend = [{"kind": kind, "hue": texts.css_colour(hue)} for kind, hue in scene.legend()]
         state.bar = texts.colour_bar(scene)
         self._describe_values()
 
@@ -210,7 +210,7 @@ class Explorer(TrameApp):
     # Inputs --------------------------------------------------------------------------------------------------------
 
     async def pad_drawn(self, raster: bytes, stamp: dict[str, Any]) -> None:
-        channels, height, width = self.session.subject.input_spec.shape
+        _, height, width = self.session.subject.input_spec.shape
         if len(raster) != height * width:
             self.say(f"The pad sent {len(raster)} cells; the model takes {height} x {width}.")
             return

@@ -59,9 +59,10 @@ def build_card() -> None:
 def build_legend() -> None:
     """The hues of the kinds of layer, and the colour bar."""
     with html.Div(classes="tv-corner"):
-        with html.Ul(
-            v_if="show_legend", classes="tv-legend", raw_attrs=['data-testid="legend"', 'aria-label="Legend"']
-        ), html.Li(v_for="entry in legend", key="entry.kind"):
+        with (
+            html.Ul(v_if="show_legend", classes="tv-legend", raw_attrs=['data-testid="legend"', 'aria-label="Legend"']),
+            html.Li(v_for="entry in legend", key="entry.kind"),
+        ):
             html.Span(classes="tv-dot", style=("`background: ${entry.hue}`",))
             html.Span("{{ entry.kind }}")
         with html.Div(v_if="show_bar", classes="tv-colourbar", raw_attrs=['data-testid="colour-bar"']):

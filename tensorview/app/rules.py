@@ -103,7 +103,10 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
 
 def policy() -> Policy:
     """The policy of the page; a trigger is the explorer's method of the same name."""
-    return Policy(state=STATE, triggers=dict(TRIGGERS))
+    allowed = Policy(state=STATE)
+    for trigger, validators in TRIGGERS.items():
+        allowed.trigger(trigger, *validators)
+    return allowed
 
 
 def has_pad(subject: Subject) -> bool:

@@ -64,7 +64,7 @@ def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
 
 
 def card(layer: Layer) -> dict[str, Any]:
-    """All that is known of a layer, for its card: rows of a name and a value, the formula of its parameters, a histogram."""
+    """All that is known of a layer: rows of a name and a value, the formula of its parameters, a histogram."""
     info, stats = layer.info, layer.stats
     rows = [("kind", layer.kind), ("output", shape_text(layer.shape)), ("type", layer.dtype)]
     rows += [(key.replace("_", " "), plain(info.hyper[key])) for key in HYPER if key in info.hyper]
@@ -159,10 +159,15 @@ def colour_bar(scene: Scene) -> dict[str, str]:
     look = scene.look
     kind = next((p.kind for p in scene.placements if p.kind != "input"), scene.placements[0].kind)
     table = lookup_table(look.encoding, kind, scene.theme)[:LEVELS]
-    stops = ", ".join("rgb(%d %d %d / %.2f)" % (*c[:3], c[3] / 255) for c in table[:: LEVELS // 16])
+    stops = ", ".join(f"rgb({c[0]} {c[1]} {c[2]} / {c[3] / 255:.2f})" for c in table[:: LEVELS // 16])
     if look.scaling == "fixed":
         low, high = (f"{v:g}" for v in look.value_range)
     else:
         low, high = ("−max", "+max") if look.encoding == "signed" else ("min", "max")
     note = {"layer": "of each layer", "map": "of each feature map", "fixed": "the same for all"}[look.scaling]
     return {"low": low, "high": high, "css": f"linear-gradient(90deg, {stops})", "note": note}
+
+
+def css_colour(rgb: tuple[int, int, int]) -> str:
+    """`#f0be28` for `(240, 190, 40)`."""
+    return "#" + bytes(rgb).hex()

@@ -7,7 +7,7 @@ from typing import Any
 
 from trame.widgets import vtk as vtk_widgets
 from trame_client.widgets.core import AbstractElement
-from trame_vtk import reference_id  # type: ignore[attr-defined]
+from trame_vtk import reference_id
 
 from ..stage.stage import Stage
 
