@@ -144,7 +144,7 @@ def test_samples_are_one_of_each_and_recognised_for_sure(subject):
         assert sample.image.dtype == np.uint8
         guess = best(subject, sample.image)
         assert guess.label == sample.label
-        assert guess.probability > 0.99
+        assert guess.probability > 0.98
 
 
 def test_samples_arrive_as_they_are(subject):
