@@ -1,0 +1,193 @@
+"""The text of scene files: TOML read and checked key by key, and written the same way every time."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import OpenError
+from .scene import Camera
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+VERSION = 1
+MAX_BYTES = 2**20
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a scene file says, its version checked.
+
+    Raises:
+        OpenError: it is missing, too large, no TOML, or of another version.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise OpenError(f"{path} has {path.stat().st_size:,} bytes: a scene file has at most {MAX_BYTES:,}.")
+        said = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise OpenError(f"There is no scene file {path}.") from error
+    except OSError as error:
+        raise OpenError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OpenError(f"{path} is not a scene file in TOML: {error}.") from error
+    version = said.pop("version", None)
+    if version != VERSION or isinstance(version, bool):
+        what = "has no version" if version is None else f"has version {version!r}"
+        raise OpenError(f"{path} {what}; scene files with 'version = {VERSION}' open.")
+    return said
+
+
+def checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a scene file as the fields of a `SceneFile`.
+
+    Raises:
+        OpenError: a key is unknown or missing, or its value is not of the right kind.
+    """
+    if "model" not in said:
+        raise OpenError("the key 'model' is missing.")
+    found = {key: _taken(key, value, _KEYS) for key, value in said.items()}
+    if "camera" in found:
+        found["camera"] = _camera(found["camera"])
+    return found
+
+
+def toml_text(keys: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """A TOML document of texts, booleans, numbers and lists of them: a line a key in the order given, then the tables.
+
+    Raises:
+        ValueError: a number is not finite, or a text is no Unicode.
+    """
+    lines = [f"{name} = {_value(value)}" for name, value in keys.items()]
+    for table, content in tables.items():
+        lines += ["", f"[{table}]", *(f"{name} = {_value(value)}" for name, value in content.items())]
+    return "\n".join(lines) + "\n"
+
+
+# Reading -----------------------------------------------------------------------------------------------------------
+
+Take = Callable[[Any], Any]  # the value of a field, or None where what is said does not fit
+
+
+def _taken(key: str, value: Any, known: Mapping[str, tuple[str, Take]]) -> Any:
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1) or list(known)
+        raise OpenError(f"there is no key {key!r}; there is {', '.join(near)}.")
+    what, take = known[key]
+    taken = take(value)
+    if taken is None:
+        raise OpenError(f"the key {key!r} is {value!r}; it is {what}.")
+    return taken
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _switch(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    names = [value] if isinstance(value, str) else value
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def _sizes(value: Any) -> tuple[int, ...] | None:
+    fits = isinstance(value, list) and value and all(type(n) is int and n > 0 for n in value)
+    return tuple(value) if fits else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+
+
+def _numbers(count: int) -> Take:
+    def take(value: Any) -> tuple[float, ...] | None:
+        fits = isinstance(value, list) and len(value) == count and all(_number(n) is not None for n in value)
+        return tuple(map(float, value)) if fits else None
+
+    return take
+
+
+def _table(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+_TEXT = ("a text", _text)
+_THREE = ("three numbers", _numbers(3))
+_KEYS: dict[str, tuple[str, Take]] = {
+    "model": _TEXT,
+    "weights": _TEXT,
+    "random_weights": ("true or false", _switch),
+    "input_shape": ("a list of positive whole numbers", _sizes),
+    "input": _TEXT,
+    "open": ("a list of names of layers", _names),
+    "theme": _TEXT,
+    "encoding": _TEXT,
+    "scaling": _TEXT,
+    "value_range": ("two numbers", _numbers(2)),
+    "arrangement": _TEXT,
+    "aggregate": _TEXT,
+    "title": _TEXT,
+    "camera": ("a table", _table),
+}
+_CAMERA: dict[str, tuple[str, Take]] = {
+    "position": _THREE,
+    "focal_point": _THREE,
+    "view_up": _THREE,
+    "view_angle": ("a number of degrees", _number),
+}
+
+
+def _camera(said: Mapping[str, Any]) -> Camera:
+    found = {key: _taken(key, value, _CAMERA) for key, value in said.items()}
+    missing = [key for key in ("position", "focal_point") if key not in found]
+    if missing:
+        raise OpenError(f"the camera has no {' and no '.join(missing)}.")
+    camera = Camera(**found)
+    if not 1 <= camera.view_angle <= 120:
+        raise OpenError(f"the camera's view_angle is {camera.view_angle:g} degrees; it is 1 to 120.")
+    back = [a - b for a, b in zip(camera.position, camera.focal_point, strict=True)]
+    up = camera.view_up
+    across = (up[1] * back[2] - up[2] * back[1], up[2] * back[0] - up[0] * back[2], up[0] * back[1] - up[1] * back[0])
+    if math.hypot(*across) <= 1e-9 * math.hypot(*back) * math.hypot(*up):
+        raise OpenError(
+            "the camera does not see: position and focal_point are one place, or view_up points along them."
+        )
+    return camera
+
+
+# Writing -----------------------------------------------------------------------------------------------------------
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Sequence):
+        return f"[{', '.join(map(_value, value))}]"
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not a finite number")
+    return repr(number)
+
+
+def _string(text: str) -> str:
+    text.encode()  # raises UnicodeEncodeError, a ValueError, where the text holds half a character
+    return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _escaped(c)) for c in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
