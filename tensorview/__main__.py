@@ -1,0 +1,8 @@
+"""`python -m tensorview` is the command `tensorview`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

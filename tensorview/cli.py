@@ -1,0 +1,260 @@
+"""The command line: arguments become calls, nothing else. torch, VTK and trame are loaded by the calls."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .errors import CaptureError, OpenError, TensorviewError
+from .scene import THEMES, Camera, Scene, fit_camera
+from .scene.camera import PITCH, YAW
+from .scene.colouring import AGGREGATES, SCALINGS
+from .scene.palette import ENCODINGS
+from .scene_file import SUFFIX, SceneFile, shipped_scenes
+
+if TYPE_CHECKING:
+    from .capture import Trace
+    from .opening import Subject
+
+FAILED, INTERRUPTED = 2, 130
+PLAYGROUND = "lenet5"
+# Options that replace what a scene file says.
+_OPTIONS = ("input", "weights", "input_shape", "open", "theme", "encoding", "scaling", "aggregate", "arrangement")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Returns:
+        The exit status: 0, 2 for a mistake, which one sentence on stderr explains, 130 for Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        words = ["explore", PLAYGROUND, *words]
+    given = make_parser().parse_args(words)
+    try:
+        given.run(given)
+    except TensorviewError as error:
+        print(f"tensorview: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+# Commands ----------------------------------------------------------------------------------------------------------
+
+
+def explore(given: argparse.Namespace) -> None:
+    """Serve the page until Ctrl-C."""
+    from .app import explore as serve
+
+    wanted = _wanted(given)
+    subject = wanted.subject(given.trust)
+    serve(
+        subject,
+        None if wanted.input is None else wanted.tensor(subject),
+        open=wanted.open,
+        look=wanted.look(subject.class_names),
+        camera=wanted.camera,
+        host=given.host,
+        port=given.port,
+        token=given.token,
+        browser=not given.no_browser,
+        block=True,
+    )
+
+
+def render(given: argparse.Namespace) -> None:
+    """Write a picture. Of a forward pass that fails, the layers that did run are drawn before its error is raised."""
+    from .capture import capture
+    from .stage.screenshot import writable_png
+    from .stage.size import checked_size
+
+    size, target = checked_size(given.size), writable_png(given.output)
+    wanted = _wanted(given)
+    subject = wanted.subject(given.trust)
+    failure: CaptureError | None = None
+    try:
+        trace = capture(subject.module, wanted.tensor(subject))
+    except CaptureError as error:
+        if error.trace is None or not error.trace.layers:
+            raise
+        trace, failure = error.trace, error
+    for warning in trace.warnings:
+        print(f"tensorview: note: {warning}", file=sys.stderr)
+    _draw(given, wanted, subject, trace, size)
+    if failure is not None:
+        raise CaptureError(f"{failure}; {target} shows the {len(trace)} layers that ran") from failure
+
+
+def _draw(given: argparse.Namespace, wanted: SceneFile, subject: Subject, trace: Trace, size: tuple[int, int]) -> None:
+    from .stage import screenshot
+
+    scene = wanted.scene(trace, subject)
+    screenshot(
+        scene,
+        given.output,
+        size=size,
+        transparent=given.transparent,
+        title=wanted.title if given.title is None else given.title,
+        legend=given.legend,
+        colour_bar=given.colour_bar,
+        camera=_camera(given, scene, size[0] / size[1]),
+    )
+
+
+def _wanted(given: argparse.Namespace) -> SceneFile:
+    """What a scene file or a model with the options beside it says."""
+    wanted = SceneFile.load(given.model) if _is_scene(given.model) else SceneFile(given.model)
+    changed = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
+    if given.value_range is not None:
+        changed.update(value_range=tuple(given.value_range), scaling=given.scaling or "fixed")
+    if given.open is not None:
+        changed.update(camera=None)  # what is open decides the first view
+    if given.random_weights:
+        changed.update(random_weights=True, weights=given.weights)
+    return replace(wanted, **changed)
+
+
+def _is_scene(spec: str) -> bool:
+    """Whether a scene is named; a model of the same name comes first."""
+    if spec.endswith(SUFFIX) or spec not in shipped_scenes():
+        return spec.endswith(SUFFIX)
+    from .opening import shipped_models
+
+    return spec not in shipped_models()
+
+
+def _camera(given: argparse.Namespace, scene: Scene, aspect: float) -> Camera | None:
+    if given.camera is None and given.zoom is None:
+        return None
+    if given.zoom is not None and given.zoom <= 0:
+        raise OpenError(f"--zoom is {given.zoom:g}; it is a number above 0, where 1 has everything in frame.")
+    yaw, pitch = given.camera or (YAW, PITCH)
+    if abs(pitch) >= 90:
+        raise OpenError(f"--camera has a pitch of {pitch:g} degrees; it is above -90 and below 90.")
+    return fit_camera(scene.corners(), aspect, yaw, pitch, fill=0.95 * (given.zoom or 1))
+
+
+# Arguments ---------------------------------------------------------------------------------------------------------
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = argparse.ArgumentParser(
+        prog="tensorview",
+        description="See a neural network in 3D.",
+        epilog="Without a command: the playground, a trained LeNet-5 and a pad to draw a digit on. "
+        "It takes the options of explore, as in: tensorview --port 9000 --no-browser",
+    )
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("tensorview"))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    shared = [_model_options(), _look_options()]
+    page = commands.add_parser(
+        "explore",
+        parents=shared,
+        help="look into a model on a page of its own",
+        description="Serve a page that shows a model in 3D, and open it in the browser.",
+    )
+    _add_serving(page)
+    page.set_defaults(run=explore)
+    picture = commands.add_parser(
+        "render",
+        parents=shared,
+        help="write a picture, without a browser or a display",
+        description="Write a PNG of a model in 3D, without a browser or a display.",
+    )
+    _add_picture(picture)
+    picture.set_defaults(run=render)
+    return parser
+
+
+def _model_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a model: lenet5, net.py:Net, torchvision:resnet18; or a scene: a .toml file, "
+        "or one that ships, as lenet5-open",
+    )
+    group.add_argument(
+        "input",
+        metavar="INPUT",
+        nargs="?",
+        help="an image, a .npy file of numbers, or sample:7 for one of the model's own (default: sample:7, or zeros)",
+    )
+    group.add_argument("--weights", metavar="FILE", help="weights to load: .safetensors, or what torch.save wrote")
+    group.add_argument("--random-weights", action="store_true", help="leave the weights as they are drawn at first")
+    group.add_argument(
+        "--trust",
+        action="store_true",
+        help="run code that weights in a pickle carry, or Python that a scene file names",
+    )
+    group.add_argument(
+        "--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28, where the model says none"
+    )
+    return parser
+
+
+def _look_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("look")
+    group.add_argument(
+        "--open", metavar="LAYERS", type=_names, help="layers that show every map: conv1,conv2, or * for all"
+    )
+    group.add_argument("--theme", choices=THEMES, help="dark, or light for print (default: dark)")
+    group.add_argument("--encoding", choices=ENCODINGS, help="what colours say (default: kind, the hue of the layer)")
+    group.add_argument("--scaling", choices=SCALINGS, help="one scale a layer, a map, or for all (default: layer)")
+    group.add_argument(
+        "--value-range", metavar=("LOW", "HIGH"), nargs=2, type=float, help="the ends of the one scale for all"
+    )
+    group.add_argument("--aggregate", choices=AGGREGATES, help="what a closed layer shows of its maps (default: mean)")
+    group.add_argument("--arrangement", choices=("grid", "row"), help="how the maps of a layer stand (default: grid)")
+    return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("page")
+    group.add_argument("--host", default="127.0.0.1", help="address to bind (default: this machine's own, 127.0.0.1)")
+    group.add_argument("--port", type=int, help="port (default: 8765, or the next free one)")
+    group.add_argument("--token", help="secret in the address, 16 characters or more; needed with --host")
+    group.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+
+
+def _add_picture(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("picture")
+    group.add_argument("-o", "--output", metavar="OUT", required=True, help="the .png file to write")
+    group.add_argument("--size", metavar="WxH", type=_size, default=(1920, 1080), help="pixels (default: 1920x1080)")
+    group.add_argument("--transparent", action="store_true", help="leave the background out")
+    group.add_argument("--title", help="a line at the top left")
+    group.add_argument("--legend", action="store_true", help="say which hue is which kind of layer")
+    group.add_argument("--colour-bar", "--color-bar", action="store_true", help="say which colour is which value")
+    group.add_argument(
+        "--camera", metavar=("YAW", "PITCH"), nargs=2, type=float,
+        help=f"where to look from, in degrees to the right and above (default: {YAW:g} {PITCH:g})",
+    )  # fmt: skip
+    group.add_argument("--zoom", type=float, help="1 has everything in frame (default: 1)")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, cross, height = text.lower().replace("×", "x").partition("x")
+    if not (cross and width.isdecimal() and height.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write width x height in pixels, as 3840x2160")
+    return int(width), int(height)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape; write whole numbers, as 1,28,28")
+    return tuple(map(int, sizes))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
