@@ -88,5 +88,11 @@ class Shares:
         self._labels[k] = replace(label, text=text, bold=bold)
         row, column = self._places[k]
         height, width = text_mask(self._widest[k], self._pixels, True).shape
+        target = self.page.pixels[row : row + height, column : column + width]
+        before = target.copy()
         write_text(self.page.pixels, (row, column), (height, width), text, self._pixels, bold)
-        return Patch("shares", row, column, self.page.pixels[row : row + height, column : column + width])
+        rows, columns = np.nonzero(target != before)
+        if not len(rows):
+            return None
+        top, left = int(rows.min()), int(columns.min())
+        return Patch("shares", row + top, column + left, target[top : rows.max() + 1, left : columns.max() + 1])
