@@ -14,6 +14,8 @@ Arrangement = Literal["grid", "row"]
 ASPECT = 1.3
 EMPTY_PLACE_COST = 5.0
 VECTOR_ASPECT = 1 / 7
+# Most maps in one line of a grid where its order has a meaning; more would not fit into a page.
+LONGEST_LINE = 768
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def grid_shape(count: int, height: float = 1, width: float = 1, arrangement: Arr
 
 def grid_for(maps: Maps, height: float, width: float, arrangement: Arrangement) -> tuple[int, int]:
     """Rows and columns of the grid of a layer's maps, drawn `height` x `width` each with their gap."""
-    if maps.style == "volume" and arrangement == "grid":
+    if maps.style == "volume" and arrangement == "grid" and max(maps.slices, maps.count // maps.slices) <= LONGEST_LINE:
         return maps.count // maps.slices, maps.slices
     if maps.style == "rows":
-        return maps.count, 1
+        columns = math.ceil(maps.count / LONGEST_LINE)
+        return math.ceil(maps.count / columns), columns
     return grid_shape(maps.count, height, width, arrangement)

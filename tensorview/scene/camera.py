@@ -9,9 +9,10 @@ import numpy as np
 
 Vector = tuple[float, float, float]
 
+NEAREST = 1e-3
+
 # The first view comes from the right front and from above: the input is near and to the left, the output far and to
-# the right. The normal of every map (+z) is 46 degrees off that
-# direction.
+# the right. The normal of every map (+z) is 46 degrees off that direction.
 YAW, PITCH, VIEW_ANGLE = 42.0, 20.0, 14.0
 
 
@@ -94,7 +95,7 @@ def fit_camera(
         middle = (low + high) / 2
         focal = focal + right * middle[0] * half * aspect + up * middle[1] * half
         nearest = float(((corners - focal) @ back).max())
-        distance = nearest + (distance - nearest) * float((high - low).max()) / 2 / fill
+        distance = nearest + max((distance - nearest) * float((high - low).max()) / 2 / fill, NEAREST)
         camera = replace(camera, position=_vector(focal + back * distance), focal_point=_vector(focal))
     return camera
 

@@ -6,6 +6,7 @@ of one cell of a feature map, so a pooled map is half as large in space as well.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .arrange import Arrangement, Maps, as_maps, grid_for
+from .atlas import MAX_EDGE, pack
 from .camera import PITCH, YAW
-from .atlas import MAX_EDGE
 
 if TYPE_CHECKING:
     from ..capture import Layer
@@ -140,7 +141,7 @@ def _shown(
     elif maps.count == 1:
         look = "slab"
     elif is_open:
-        gap = max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
+        gap = GAP_TEXELS if maps.style == "rows" else max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
         grid = grid_for(maps, maps.height + gap, maps.width + gap, arrangement)
         look = "slabs" if maps.count <= MOST_SLABS else "sheet"
     else:
@@ -164,18 +165,34 @@ def _size(item: Placement, edge: int) -> tuple[float, float, float]:
 
 
 def _within_budget(items: list[Placement], budget: int) -> list[Placement]:
-    """Average the layers with the most texels, until all of them together are within the budget and fit into a page."""
+    """Average the layers with the most texels, until the page that holds all of them is within the budget."""
     items = list(items)
     for i in range(len(items)):
         while max(items[i].texture) > MAX_EDGE // 2 and _can_shrink(items[i]):
             items[i] = _coarser(items[i])
+    allowed = float(budget)
+    while _shrink(items, allowed):
+        _, height, width = pack(page_sizes(items))
+        if height * width <= budget:
+            break
+        allowed *= min(0.95, budget / (height * width))
+    return items
+
+
+def page_sizes(items: Sequence[Placement]) -> list[tuple[int, int]]:
+    """`(height, width)` of every layer's rectangle in the page with its border, and of the row of the kinds' hues."""
+    return [*((h + 1, w + 1) for h, w in (p.texture for p in items)), (1, len({p.kind for p in items}))]
+
+
+def _shrink(items: list[Placement], allowed: float) -> bool:
+    """Average layers, in place, until they take `allowed` texels together; whether more could be averaged."""
     texels = np.array([math.prod(p.texture) for p in items], dtype=np.int64)
     large = np.array([_can_shrink(p) for p in items])
-    while texels.sum() > budget and large.any():
+    while texels.sum() > allowed and large.any():
         i = int(np.where(large, texels, -1).argmax())
         items[i] = _coarser(items[i])
         texels[i], large[i] = math.prod(items[i].texture), _can_shrink(items[i])
-    return items
+    return bool(large.any())
 
 
 def _can_shrink(item: Placement) -> bool:
@@ -193,7 +210,7 @@ def _along_axis(items: list[Placement], edge: int) -> list[Placement]:
     """
     least = 0.34 * math.sqrt(edge * min(edge, 28))
     steps = [0.0]
-    for previous, item in zip(items, items[1:], strict=False):
+    for previous, item in itertools.pairwise(items):
         gap = max(least, SPACING * (previous.size[0] + item.size[0]) / 2)
         steps.append((previous.size[2] + item.size[2]) / 2 + gap)
     placed: list[Placement] = []

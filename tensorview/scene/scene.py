@@ -13,7 +13,7 @@ from .camera import Camera, Ray, fit_camera
 from .colouring import Colouring, check_drawable, shown_values, store
 from .feeding import Feeding, feeding
 from .labels import layer_labels, text_page
-from .layout import MOST_CUBES, Placement, arrange_layers
+from .layout import MOST_CUBES, Placement, arrange_layers, page_sizes
 from .links import link_lines
 from .look import Look, opened
 from .mesh import Lines, Surface, boxes, wireframes
@@ -112,8 +112,7 @@ class Scene:
 
     def _draw_pages(self) -> None:
         kinds = sorted({p.kind for p in self.placements})
-        sizes = [(h + 1, w + 1) for h, w in (p.texture for p in self.placements)]
-        places, height, width = pack([*sizes, (1, len(kinds))])
+        places, height, width = pack(page_sizes(self.placements))
         swatch_row, swatch_column = places.pop()
         page = np.zeros((height, width, 4), dtype=np.uint8)
         for k, kind in enumerate(kinds):
