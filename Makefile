@@ -50,12 +50,14 @@ $(BIN)/pip:
 	@PYTHON=$(PYTHON) tools/system_packages.sh venv
 	$(PYTHON) -m venv --clear $(VENV)
 
+# Built with the pinned setuptools of the environment itself, so that a second build downloads nothing.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
-	$(PIP) install --quiet -c constraints.txt setuptools
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e .
+	@echo 'Installing into $(VENV): torch and VTK are large, the first time takes minutes on a slow line.'
+	$(PIP) install -c constraints.txt setuptools
+	$(PIP) install -c constraints.txt --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-for-tests: $(VENV)/.installed
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[test]"
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[test]"
 	@PYTHON=$(BIN)/python tools/system_packages.sh opengl chromium
 	@touch $@
