@@ -256,9 +256,6 @@
       draw() {
         this.view.renderer.resetCameraClippingRange();
         this.view.renderWindow.render();
-        const now = performance.now();
-        if (this.lastDraw && now - this.lastDraw < 1000) push(this.frames, now - this.lastDraw);
-        this.lastDraw = now;
       },
       /** Moves every layer from its old box to its new one: p * scale + offset is where it begins. */
       animate({ milliseconds, scale, offset }, camera) {
@@ -317,11 +314,15 @@
       cameraMoved() {
         if (!this.depth) return;
         this.sortLayers();
-        const now = performance.now();
-        if (this.lastMove && now - this.lastMove < 500) push(this.frames, now - this.lastMove);
-        this.lastMove = now;
+        this.frame = this.frame || requestAnimationFrame((now) => this.countFrame(now));
         clearTimeout(this.remembering);
         this.remembering = setTimeout(() => this.rememberCamera(), 300);
+      },
+      /** Notes the interval between two frames in both of which the camera moved. */
+      countFrame(now) {
+        this.frame = 0;
+        if (this.lastFrame && now - this.lastFrame < 500) push(this.frames, now - this.lastFrame);
+        this.lastFrame = now;
       },
       rememberCamera() {
         return this.trame.trigger("camera_moved", [this.camera()]);
