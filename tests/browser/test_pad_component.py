@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = pytest.mark.browser
 
 WEB = Path(__file__).parents[2] / "tensorview" / "app" / "web"
-FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PAGE = """
     <div class="host"><tv-pad :ref="(el) => trame.refs.pad = el"></tv-pad></div>
     <div class="host"><tv-pad :ref="(el) => trame.refs.plain = el" test-id="plain" trigger="plain_drawn"
@@ -118,14 +116,6 @@ def site() -> Iterator[Site]:
         site = build_site()
         with running(site):
             yield site
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def open_page(browser: Browser, site: Site, **options: Any) -> Page:

@@ -1,0 +1,355 @@
+"""A real server, a real Chromium, and a visitor who sees what it shows and what it complains about."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, Response, sync_playwright
+from torch import nn
+
+from tensorview.app import Viewer, explore
+from tensorview.app.rules import DEFAULTS
+from tensorview.app.wire import camera_from
+from tensorview.scene import Camera, Look
+from tensorview.scene.picking import Window, outline, value_index
+
+torch.set_num_threads(1)
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
+SIZE = {"width": 1280, "height": 720}
+LOOK = Look()
+START = {
+    **DEFAULTS,
+    **{name: getattr(LOOK, name) for name in ("theme", "encoding", "scaling", "aggregate", "arrangement")},
+    "animation": 0,
+    "message": "",
+}
+# The stage's component, which the page keeps to itself: caught when it is registered, as `window.stage`.
+CATCH_STAGE = """
+    let plugin;
+    const mixin = { created() { window.stage = this; } };
+    const caught = (app) => ({ component: (name, options) => app.component(name, { ...options, mixins: [mixin] }) });
+    Object.defineProperty(window, "tensorviewStage", {
+        get: () => plugin,
+        set: (given) => { plugin = { install: (app) => given.install(caught(app)) }; },
+    });
+"""
+START_AGAIN = """async (start) => {
+    for (const [key, value] of Object.entries(start)) trame.state.set(key, value);
+    await trame.trigger("reset_all", []);
+    if (document.querySelector("[data-testid^=sample-]")) await trame.trigger("show_sample", [7]);
+    await stage.resetView();
+}"""
+# Everything asked of the server is answered, and what the answers say is on the screen.
+SETTLE = """async () => {
+    for (let i = 0; i < 2; i++) {
+        await trame.trigger("first_camera", [[100, 100]]);
+        await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    }
+}"""
+AT_REST = """() => Object.values(stage.surfaces).every(({ mesh, rest }) => {
+    const now = mesh.getPoints().getData();
+    return now.length === rest.length && now.every((x, i) => x === rest[i]);
+}) && !stage.hover.inFlight && !stage.hover.event"""
+
+READ_OUT = """(() => {
+    const element = document.querySelector("[data-testid=readout]");
+    return { ...element.dataset, text: element.textContent.trim(), shown: element.checkVisibility() };
+})()"""
+
+
+class Odd(nn.Module):
+    """Every way of feeding, in one small model that knows class names and dislikes white."""
+
+    title = "Odd"
+    input_shape = (3, 16, 16)
+    class_names = tuple(["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "koi", "lark"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.same = nn.Conv2d(3, 3, 1, bias=False)
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.grouped = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.depthwise = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+        self.pool = nn.MaxPool2d(2)
+        self.wide = nn.Linear(7 * 8 * 8, 1000)
+        self.head = nn.Linear(1000, 12)
+        self.same.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        same = self.same(x)
+        stem = self.stem(x)
+        if stem.shape and float(x.mean()) > 0.95:
+            raise RuntimeError("this is too white")
+        total = self.grouped(stem) + self.depthwise(stem)
+        pooled = self.pool(torch.cat([total, same], dim=1))
+        return self.head(torch.relu(self.wide(pooled.flatten(1))))
+
+
+def asymmetric_picture() -> bytes:
+    """A PNG of 16 x 16 that looks different from every side: noise, with a white bar near the top left."""
+    pixels = np.random.default_rng(5).integers(0, 60, (16, 16, 3), dtype=np.uint8)
+    pixels[1:4, 1:6] = 255
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+class Visit:
+    """A page in Chromium that shows a viewer's session."""
+
+    def __init__(self, browser: Browser, viewer: Viewer, **options: Any) -> None:
+        self.viewer = viewer
+        self.faults: list[str] = []
+        self.context = browser.new_context(**{"viewport": SIZE, **options})
+        self.page = self.watched(self.context.new_page())
+        self.page.add_init_script(CATCH_STAGE)
+        self.open()
+
+    def open(self) -> None:
+        self.page.goto(self.viewer.url)
+        self.wait_for_scene()
+
+    def wait_for_scene(self) -> None:
+        self.page.wait_for_selector("[data-testid=stage][data-serial]")
+        self.settle()
+
+    def watched(self, page: Page) -> Page:
+        """Keep what the page complains about, and every request that leaves this machine."""
+
+        def said(kind: str, text: str) -> None:
+            if kind == "error" or "Vue warn" in text:
+                self.faults.append(text)
+
+        def answered(response: Response) -> None:
+            if response.status >= 400:
+                self.faults.append(f"{response.status} for {response.url}")
+
+        page.on("console", lambda message: said(message.type, message.text))
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("response", answered)
+        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url} {request.failure}"))
+        page.on("request", lambda request: self.check_address(request.url))
+        page.on("websocket", lambda socket: self.check_address(socket.url))
+        return page
+
+    def check_address(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")):
+            self.faults.append(f"a request to {url}")
+
+    def start_again(self) -> None:
+        """As it was when the page was new: what is shown, open, chosen, and where the camera and the pointer are."""
+        self.page.mouse.move(SIZE["width"] - 3, SIZE["height"] - 3)
+        self.page.evaluate(START_AGAIN, START)
+        self.settle()
+        self.faults.clear()
+
+    def settle(self) -> None:
+        self.page.evaluate(SETTLE)
+        self.page.wait_for_function(AT_REST)
+
+    def find(self, test_id: str) -> Locator:
+        return self.page.get_by_test_id(test_id)
+
+    def press(self, test_id: str) -> None:
+        """Click a control and wait for what it does."""
+        self.find(test_id).click()
+        self.settle()
+
+    def upload(self, content: bytes, name: str = "picture.png") -> None:
+        """Choose a file with the upload button; what becomes of it is for the caller to wait for."""
+        kind = {"jpg": "jpeg"}.get(name.rpartition(".")[2], name.rpartition(".")[2])
+        self.find("upload").set_input_files({"name": name, "mimeType": f"image/{kind}", "buffer": content})
+
+    def choose(self, **state: Any) -> None:
+        """Set state as the page's controls do."""
+        for key, value in state.items():
+            self.page.evaluate("([key, value]) => trame.state.set(key, value)", [key, value])
+        self.settle()
+
+    def wait_until(self, expression: str, argument: Any = None) -> None:
+        self.page.wait_for_function(expression, arg=argument)
+
+    # The stage -----------------------------------------------------------------------------------------------------
+
+    @property
+    def scene(self) -> Any:
+        return self.viewer.session.scene
+
+    def camera(self) -> Camera:
+        return camera_from(self.page.evaluate("stage.camera()"))
+
+    def area(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the stage, in CSS pixels of the page."""
+        box = self.find("stage").bounding_box()
+        assert box
+        return box["x"], box["y"], box["width"], box["height"]
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """`(N, 3)` points of the scene to `(N, 2)` CSS pixels of the page, under the page's own camera."""
+        left, top, width, height = self.area()
+        at = self.camera().project(points, width / height)
+        return np.stack([left + (at[:, 0] + 1) / 2 * width, top + (1 - at[:, 1]) / 2 * height], axis=1)
+
+    def corners_of(self, layer: str, channel: int, row: int, column: int) -> np.ndarray:
+        """`(4, 3)` corners of a cell's front."""
+        item = next(p for p in self.scene.placements if p.name == layer)
+        window = Window(channel, row, row + 1, column, column + 1)
+        corners = outline(item, window, self.scene._shares.units.get(item.layer))
+        assert corners is not None
+        return corners
+
+    def cells(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """`(C, H, W)` values of a layer and `(C, H, W, 2)` the pixel in the middle of each of its cells.
+
+        A wrapped vector is filled up with NaN.
+        """
+        item = next(p for p in self.scene.placements if p.name == layer)
+        values = np.full(item.maps.shape, np.nan)
+        values.flat[: item.maps.size] = self.scene.trace[layer].values.reshape(-1)
+        middles = [self.corners_of(layer, *index).mean(axis=0) for index in np.ndindex(values.shape)]
+        return values, self.to_pixels(np.array(middles)).reshape(*values.shape, 2)
+
+    def open_to_pointer(
+        self, layer: str, count: int = 1, seed: int = 0, only: int | None = None
+    ) -> list[tuple[tuple[int, ...], float, float]]:
+        """Cells of a layer, spread at random, that nothing covers: index into its values, and their pixel.
+
+        Args:
+            only: take just this one, counted in C order.
+        """
+        item = next(p for p in self.scene.placements if p.name == layer)
+        shape = self.scene.trace[layer].values.shape
+        camera, (left, top, width, height) = self.camera(), self.area()
+        _, pixels = self.cells(layer)
+        free = "([x, y]) => document.elementFromPoint(x, y).closest('[data-testid=stage]') !== null"
+        found = []
+        for flat in np.random.default_rng(seed).permutation(item.maps.size) if only is None else [only]:
+            cell = tuple(int(i) for i in np.unravel_index(flat, item.maps.shape))
+            index = value_index(item, shape, *cell)
+            x, y = (float(v) for v in pixels[cell])
+            hit = self.scene.pick(camera.ray(x - left, y - top, width, height))
+            if hit is None or hit.layer != layer or hit.index != index or not self.page.evaluate(free, [x, y]):
+                continue
+            found.append((index, x, y))
+            if len(found) == count:
+                return found
+        raise AssertionError(f"only {len(found)} cells of {layer} can be pointed at")
+
+    def point_at(self, x: float, y: float) -> dict[str, Any]:
+        """Hover, and return what the read-out says: its text and its data attributes."""
+        self.page.mouse.move(x, y)
+        self.settle()
+        return self.page.evaluate(READ_OUT)
+
+    def mesh(self, kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """`(N, 3)` points and `(L, 2)` segments of one of the browser's lines."""
+        points, cells = self.page.evaluate(
+            "([kind, name]) => { const { mesh } = stage[kind][name]; return [Array.from(mesh.getPoints().getData()),"
+            " Array.from(mesh.getLines().getData())]; }",
+            [kind, name],
+        )
+        return np.array(points).reshape(-1, 3), np.array(cells, dtype=int).reshape(-1, 3)[:, 1:]
+
+    def points(self) -> np.ndarray:
+        """`(N, 3)` points of the cells as the browser draws them now."""
+        return np.array(self.page.evaluate("Array.from(stage.surfaces.cells.mesh.getPoints().getData())")).reshape(
+            -1, 3
+        )
+
+    def picture(self) -> np.ndarray:
+        """`(height, width, 3)` uint8: the whole page as it is seen."""
+        return np.asarray(Image.open(BytesIO(self.page.screenshot())).convert("RGB"))
+
+    def close(self) -> None:
+        self.context.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def lenet() -> Iterator[Viewer]:
+    """The shipped LeNet-5, served."""
+    with explore("lenet5", port=0, browser=False) as viewer:
+        yield viewer
+
+
+@pytest.fixture(scope="session")
+def odd() -> Iterator[Viewer]:
+    """A model of one's own, served."""
+    torch.manual_seed(1)
+    with explore(Odd().eval(), port=0, browser=False) as viewer:
+        yield viewer
+
+
+@pytest.fixture(scope="session")
+def lenet_page(browser: Browser, lenet: Viewer) -> Iterator[Visit]:
+    visit = Visit(browser, lenet)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture(scope="session")
+def odd_page(browser: Browser, odd: Viewer) -> Iterator[Visit]:
+    visit = Visit(browser, odd)
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def digits(lenet_page: Visit) -> Iterator[Visit]:
+    """LeNet-5's page as it is when it is new; what it complains about fails the test."""
+    lenet_page.start_again()
+    yield lenet_page
+    assert lenet_page.faults == []
+
+
+@pytest.fixture
+def animals(odd_page: Visit) -> Iterator[Visit]:
+    """The page of `Odd` with an asymmetric picture in it; what it complains about fails the test."""
+    odd_page.start_again()
+    odd_page.upload(asymmetric_picture())
+    odd_page.wait_until("document.querySelector('[data-testid=preview]')")
+    odd_page.settle()
+    yield odd_page
+    assert odd_page.faults == []
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """`visit(viewer, ...)`: a page of its own, closed at the end; what it complains about fails the test."""
+    visits: list[Visit] = []
+
+    def open_page(viewer: Viewer, **options: Any) -> Visit:
+        visits.append(Visit(browser, viewer, **options))
+        return visits[-1]
+
+    yield open_page
+    faults = [fault for each in visits for fault in each.faults]
+    for each in visits:
+        each.close()
+    assert faults == []
