@@ -133,5 +133,5 @@ class FunctionWatch(TorchFunctionMode):
         base = self._recorder.name_of(call.name)
         node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
         output = self._ledger.add(node, tensor)
-        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None))
+        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,)))
         return output.node

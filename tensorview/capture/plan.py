@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,25 @@ class Output(NamedTuple):
     kept: bool
 
 
+class Plain(NamedTuple):
+    """A module's only output, where its values are wanted and can be copied the short way.
+
+    It is float32, strided, on the CPU, with the batch first and no gradient.
+
+    Attributes:
+        node, shape, dtype: as in `Output`.
+        part: the shape of one sample.
+        start, stop: where it lies in the array that holds all such values of a pass.
+    """
+
+    node: int
+    shape: torch.Size
+    dtype: torch.dtype
+    part: tuple[int, ...]
+    start: int = 0
+    stop: int = 0
+
+
 class Step(NamedTuple):
     """One call that makes layers.
 
@@ -42,8 +62,7 @@ class Step(NamedTuple):
         position: the function's number among the torch functions called in the pass, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
-        plain: the only output where its values are wanted and numpy can copy them: strided, on the CPU, of a
-            dtype that numpy has, the batch first, no gradient. Else None.
+        plain: the output again, where it is a plain one.
     """
 
     module: nn.Module | None
@@ -51,7 +70,7 @@ class Step(NamedTuple):
     position: int
     fed_by: int
     outputs: tuple[Output, ...]
-    plain: Output | None
+    plain: Plain | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +110,7 @@ class Plan(NamedTuple):
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
         size: how many nodes there are.
+        room: how many float32 numbers the plain outputs have together.
         modules: those whose calls are steps, each once.
         calls: how many torch functions were called; -1 where no layer comes of one, and they need no watching.
     """
@@ -101,6 +121,7 @@ class Plan(NamedTuple):
     template: Trace
     nodes: tuple[int, ...]
     size: int
+    room: int
     modules: tuple[nn.Module, ...]
     calls: int
 
@@ -109,8 +130,10 @@ class Plan(NamedTuple):
         template = self.template
         count = len(template.inputs)
         layers = tuple(
-            layer.with_values(to_array(copied[node]))
-            for layer, node in zip((*template.inputs, *template.layers), self.nodes, strict=True)
+            [
+                layer.with_values(to_array(copied[node]))
+                for layer, node in zip((*template.inputs, *template.layers), self.nodes, strict=True)
+            ]
         )
         return template.renewed(layers[:count], layers[count:])
 
@@ -134,14 +157,26 @@ def settle(
     count = len(inputs)
     outputs = tuple(dict.fromkeys(names[output.node] for output in returned))
     template = Trace(layers[:count], layers[count:], outputs, warnings, None, model_name)
-    living = tuple(
-        step._replace(fed_by=-1 if step.fed_by in dropped else step.fed_by)
-        for step in steps
-        if step.module is not None or step.outputs[0].node not in dropped
-    )
+    living, room = _placed(steps, dropped)
     modules = tuple({id(step.module): step.module for step in living if step.module is not None}.values())
     watched = any(step.func is not None for step in living) or any(output.kept for output in returned)
-    return Plan(inputs, living, returned, template, kept, len(nodes), modules, calls if watched else -1)
+    return Plan(inputs, living, returned, template, kept, len(nodes), room, modules, calls if watched else -1)
+
+
+def _placed(steps: list[Step], dropped: set[int]) -> tuple[tuple[Step, ...], int]:
+    """The steps that are kept, with places for their plain outputs, and the room these take together."""
+    placed: list[Step] = []
+    room = 0
+    for step in steps:
+        if step.module is None and step.outputs[0].node in dropped:
+            continue
+        fed_by = -1 if step.fed_by in dropped else step.fed_by
+        plain = step.plain
+        if plain is not None:
+            plain = plain._replace(start=room, stop=room + math.prod(plain.part))
+            room = plain.stop
+        placed.append(step._replace(fed_by=fed_by, plain=plain))
+    return tuple(placed), room
 
 
 def _named(nodes: list[Node], kept: tuple[int, ...], dropped: set[int]) -> tuple[dict[int, str], tuple[Layer, ...]]:

@@ -15,9 +15,9 @@ from .info import module_info
 from .kinds import is_atomic, module_kind
 from .layers import ModuleInfo
 from .ledger import Ledger
-from .plan import Node, Output, Step
+from .plan import Node, Output, Plain, Step
 from .provenance import NOT_DIRECT, Sources, version
-from .values import NUMPY_DTYPES, Pick, batch_axis, named_tensors, tensors_in
+from .values import Pick, batch_axis, named_tensors, tensors_in
 
 
 class Frame(NamedTuple):
@@ -151,7 +151,7 @@ class Recorder:
         if not outputs:
             what = f"layer '{frame.path}' ({type(module).__name__})"
             self._ledger.warn(f"{what} returned {type(out).__name__}, which is not drawn")
-        plain = outputs[0] if len(outputs) == 1 and is_plain(out, outputs[0]) else None
+        plain = plain_output(out, outputs[0]) if len(outputs) == 1 else None
         self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain))
         return out if handed_on else None
 
@@ -173,18 +173,19 @@ class Recorder:
         return outputs
 
 
-def is_plain(value: Any, output: Output) -> bool:
-    """Whether a value can be copied as `Step.plain` says."""
-    return (
+def plain_output(value: Any, output: Output) -> Plain | None:
+    """The output as a plain one, if it is."""
+    plain = (
         isinstance(value, Tensor)
         and output.kept
         and output.pick == Pick(0)
         and value.ndim > 1
         and value.device.type == "cpu"
         and value.layout is torch.strided
-        and value.dtype in NUMPY_DTYPES
+        and value.dtype is torch.float32
         and not value.requires_grad
     )
+    return Plain(output.node, output.shape, output.dtype, tuple(output.shape[1:])) if plain else None
 
 
 def plain_path(path: str) -> str:

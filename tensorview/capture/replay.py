@@ -23,12 +23,27 @@ class Replay:
     few microseconds, so that the common case in `_leave` is written out.
     """
 
-    __slots__ = ("_at", "_broken", "_calls", "_copied", "_ids", "_paused", "_plan", "_sample", "_steps", "_thread")
+    __slots__ = (
+        "_at",
+        "_broken",
+        "_calls",
+        "_copied",
+        "_ids",
+        "_paused",
+        "_plan",
+        "_room",
+        "_sample",
+        "_steps",
+        "_thread",
+    )
 
     def __init__(self, plan: Plan, sample: int) -> None:
         self._plan, self._sample = plan, sample
         self._steps = plan.steps
         self._copied: list[np.ndarray | Tensor | None] = [None] * plan.size
+        # One array for all: copies of their own would come to lie between torch's tensors, which then no
+        # longer reuse the memory that is in the cache (a chain of 800 small layers ran a fifth slower).
+        self._room = np.empty(plan.room, np.float32)
         self._ids = [0] * plan.size
         self._at = 0
         self._calls = 0
@@ -77,9 +92,10 @@ class Replay:
             and out.dtype is plain[2]
             and (fed_by < 0 or (args and id(args[0]) == self._ids[fed_by]))
         ):
-            node = plain[0]
+            node, _, _, part, start, stop = plain
             self._ids[node] = id(out)
-            self._copied[node] = out.numpy()[self._sample].copy()
+            self._copied[node] = values = self._room[start:stop].reshape(part)
+            np.copyto(values, out.numpy()[self._sample])
         else:
             self._check(step, args, out)
         self._paused = False

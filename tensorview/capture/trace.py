@@ -21,7 +21,7 @@ from .layers import Graph, Layer, ModuleInfo
 FORMAT = "1"
 
 
-class LayerNotFound(TensorviewError, KeyError):  # noqa: N818 (named as its siblings are)
+class LayerNotFound(TensorviewError, KeyError):
     """No layer or input has that name."""
 
     def __str__(self) -> str:

@@ -33,6 +33,9 @@ class Tracer:
     the mode (`train` or `eval`) that the model is in, and leave nothing behind: hooks are removed, buffers and
     torch's random generators are put back, inputs are copied before the model sees them.
 
+    The values of a later call lie in one array, which is freed when no layer of that trace is held any longer; copy
+    the `values` of a layer that is to outlive the others.
+
     Args:
         model: any `nn.Module`; a compiled one is run uncompiled.
         layers: which layers keep their values: a glob (`"features.*"`), several, or a predicate on

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NUMPY_DTYPES = frozenset(
+_NUMPY_DTYPES = frozenset(
     (torch.float32, torch.float64, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 )
 
@@ -79,7 +79,7 @@ def copy_sample(tensor: Tensor, pick: Pick, sample: int) -> np.ndarray | Tensor 
         tensor = tensor[sample * pick.rows : (sample + 1) * pick.rows]
     elif pick.axis >= 0:
         tensor = tensor.select(pick.axis, sample)
-    if tensor.dtype not in NUMPY_DTYPES:
+    if tensor.dtype not in _NUMPY_DTYPES:
         tensor = tensor.float()
     if tensor.device.type == "cpu":
         return np.array(tensor.numpy(), order="C")
@@ -90,7 +90,7 @@ def to_array(copied: np.ndarray | Tensor | None) -> np.ndarray | None:
     """Bring what `copy_sample` made to the CPU and close it for writing."""
     if copied is None:
         return None
-    array = copied.cpu().numpy() if isinstance(copied, Tensor) else copied
+    array = copied if isinstance(copied, np.ndarray) else copied.cpu().numpy()
     array.setflags(write=False)
     return array
 
