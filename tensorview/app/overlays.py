@@ -80,8 +80,8 @@ def build_help(has_pad: bool) -> None:
                 if has_pad:
                     html.P("Draw on the pad: the drawing runs through the network from left to right as you draw.")
                 html.P(
-                    "Every slab is a feature map, every cell a neuron; the brighter, the greater its value. A closed box "
-                    "shows all maps of a layer at once and is thicker the more it has."
+                    "Every slab is a feature map, every cell a neuron; the brighter, the greater its value. A closed "
+                    "box shows all maps of a layer at once and is thicker the more it has."
                 )
                 with html.Table():
                     for what, how in (*GESTURES, *((keys, what) for keys, what in KEYS)):

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..capture import Layer, Trace, Tracer
+from ..classes import Prediction, ranked
 from ..errors import CaptureError
 from ..opening import Sample, Subject
-from ..scene import Camera, Look, Patch, Prediction, Ray, Scene, ranked
+from ..scene import Camera, Look, Patch, Ray, Scene
 from ..scene.picking import Hit
 
 
@@ -153,7 +154,7 @@ class Session:
         for output in self.scene.trace.outputs:
             layer = self.layer(output)
             if layer is not None and layer.values is not None and names and layer.shape == (len(names),):
-                return ranked(layer.values, names, most)
+                return list(ranked(layer.values, names, most))
         return []
 
     def layer(self, name: str) -> Layer | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from ..capture import Layer
-from ..scene import Hit, Prediction, Scene
+from ..classes import Prediction
+from ..scene import Hit, Scene
 from ..scene.labels import shape_text
 from ..scene.palette import LEVELS, lookup_table
 
@@ -118,6 +120,9 @@ def prediction(
         return {"text": "Draw a digit to see what the network makes of it.", "bars": bars, "truth": "", "right": False}
     if not best:
         return {"text": "", "bars": [], "truth": "", "right": False}
+    if math.isnan(best[0].share):
+        bars = [{**bar, "share": 0.0, "text": "NaN", "winner": False} for bar in bars]
+        return {"text": "The outputs are not numbers (NaN or Inf).", "bars": bars, "truth": "", "right": False}
     digits = all(name.isdigit() for name in names)
     said = f"You wrote a {best[0].name}" if digits and truth is None else f"This is {article(best[0].name, digits)}"
     text = f"{said} ({100 * best[0].share:.1f} %)"

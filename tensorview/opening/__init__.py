@@ -4,12 +4,11 @@ from .digits import prepare_digit
 from .images import open_array, open_image, open_input
 from .opener import open_model, shipped_models
 from .preprocessing import InputSpec, Preparation
-from .subject import Guess, Sample, Subject, probabilities
+from .subject import Sample, Subject
 from .torchvision_shim import import_torchvision
 from .weights import load_weights
 
 __all__ = [
-    "Guess",
     "InputSpec",
     "Preparation",
     "Sample",
@@ -21,6 +20,5 @@ __all__ = [
     "open_input",
     "open_model",
     "prepare_digit",
-    "probabilities",
     "shipped_models",
 ]

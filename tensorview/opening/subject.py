@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from ..classes import Prediction, ranked
 from .preprocessing import InputSpec, Preparation, to_input, to_picture
 
 
@@ -26,14 +26,6 @@ class Sample:
 
     label: int
     image: np.ndarray
-
-
-class Guess(NamedTuple):
-    """One line of a prediction: the class's index, its name, and its probability in [0, 1]."""
-
-    label: int
-    name: str
-    probability: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,44 +107,13 @@ class Subject:
         """The name of a class; "class 12" where names are not known."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
-    def probabilities(self, output: np.ndarray | torch.Tensor) -> np.ndarray:
-        """See `probabilities`."""
-        return probabilities(output)
-
-    def top(self, output: np.ndarray | torch.Tensor, k: int = 5) -> tuple[Guess, ...]:
+    def top(self, output: np.ndarray | torch.Tensor, k: int = 5) -> tuple[Prediction, ...]:
         """The k most probable classes of one output, the first the most probable.
+
+        Args:
+            output: (K,) or (1, K), see `tensorview.classes.probabilities`.
 
         Raises:
             ValueError: the output is not one vector.
         """
-        shares = probabilities(output)
-        order = np.argsort(-np.nan_to_num(shares, nan=-1.0), kind="stable")[:k]
-        return tuple(Guess(int(i), self.class_name(int(i)), float(shares[i])) for i in order)
-
-
-def probabilities(output: np.ndarray | torch.Tensor) -> np.ndarray:
-    """The probabilities that one output of a classifier stands for.
-
-    Args:
-        output: (K,) or (1, K) logits or log-probabilities, or probabilities, which are told by lying in
-            [0, 1] and summing to 1.
-
-    Returns:
-        (K,) float64 in [0, 1] with sum 1; all NaN where an output is NaN or infinite.
-
-    Raises:
-        ValueError: the output is not one vector.
-    """
-    if isinstance(output, torch.Tensor):
-        output = output.detach().cpu().double().numpy()
-    values = np.asarray(output, dtype=np.float64)
-    if values.ndim == 2 and values.shape[0] == 1:
-        values = values[0]
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(f"An output of shape {values.shape} is not one vector of classes.")
-    if not np.isfinite(values).all():
-        return np.full(values.shape, np.nan)
-    if values.min() >= 0 and values.max() <= 1 and abs(values.sum() - 1) < 1e-3:
-        return values / values.sum()
-    shares = np.exp(values - values.max())
-    return shares / shares.sum()
+        return ranked(output, self.class_names, k)

@@ -1,7 +1,6 @@
 """Trace to scene: slabs, pages of texels, links and labels as numpy arrays, without a screen."""
 
 from .camera import Camera, Ray, fit_camera
-from .classes import Prediction, probabilities, ranked
 from .look import Look
 from .pages import Page, Patch
 from .palette import THEMES, Theme
@@ -15,11 +14,8 @@ __all__ = [
     "Look",
     "Page",
     "Patch",
-    "Prediction",
     "Ray",
     "Scene",
     "Theme",
     "fit_camera",
-    "probabilities",
-    "ranked",
 ]

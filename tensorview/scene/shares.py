@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from .classes import probabilities
+from ..classes import probabilities
 from .labels import VALUE_PIXELS, Label, class_labels, text_page, write_text
 from .layout import Placement
 from .pages import Page, Patch
@@ -18,7 +19,7 @@ MOST_LETTERS = 18
 
 def share_text(name: str, value: float, named: bool) -> str:
     """`7  98.2 %` for a class with a name, `7  -1.204` for a bare output."""
-    return f"{name}  {value * 100:.1f} %" if named else f"{name}  {value:.4g}"
+    return f"{name}  {value * 100:.1f} %" if named and not math.isnan(value) else f"{name}  {value:.4g}"
 
 
 class Shares:

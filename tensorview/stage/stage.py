@@ -1,7 +1,8 @@
 """The stage: a scene as VTK objects, always the same handful of actors.
 
-`Stage` holds what both a picture and the browser's view are drawn from. Slabs are not sorted by the graphics card: all of
-them face along one axis, so drawing whole layers from the furthest to the nearest gives exact translucency in one pass.
+`Stage` holds what both a picture and the browser's view are drawn from. Slabs are not sorted by the graphics card: all
+of them face along one axis, so drawing whole layers from the furthest to the nearest gives exact translucency in one
+pass.
 """
 
 from __future__ import annotations

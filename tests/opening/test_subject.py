@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from tensorview.opening import InputSpec, Sample, Subject, probabilities
+from tensorview.classes import probabilities
+from tensorview.opening import InputSpec, Sample, Subject
 
 
 def subject(**more):
@@ -42,8 +43,8 @@ def test_only_one_vector_is_a_prediction(shape):
 def test_top_names_the_classes():
     best = subject(class_names=("cat", "dog", "fox")).top(np.array([0.0, 2.0, 1.0]), k=2)
     assert [guess.name for guess in best] == ["dog", "fox"]
-    assert [guess.label for guess in best] == [1, 2]
-    assert best[0].probability == pytest.approx(np.exp(2) / (1 + np.e + np.exp(2)))
+    assert [guess.index for guess in best] == [1, 2]
+    assert best[0].share == pytest.approx(np.exp(2) / (1 + np.e + np.exp(2)))
     assert subject().top(np.array([3.0, 0.0]))[0].name == "class 0"
     assert len(subject().top(np.zeros(3), k=5)) == 3
 
