@@ -53,6 +53,8 @@ class Session:
         if not look.class_names:
             look = look.changed(class_names=subject.class_names)
         first = self.first_input() if x is None else x
+        if x is not None and subject.input_spec.is_image and tuple(x.shape[1:]) == subject.input_spec.shape:
+            self.preview = subject.preview(x[:1])
         trace, self.failure = self.run(first)
         self.scene = Scene(trace, look=look, camera=camera)
         self.start_look = self.scene.look
