@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,14 @@ from .atlas import pack
 from .camera import PITCH, YAW
 from .layout import Placement
 from .mesh import Surface, rectangles
-from .text import LINE, PIXELS, shorten, text_mask
+from .text import LINE, PIXELS, shorten, text_mask, text_width
 
 BUDGET = 1_000_000
 NAME_HEIGHT, SHAPE_HEIGHT = 0.135, 0.1
 LONGEST = 22
 STAIR = math.tan(math.radians(PITCH))
 VALUE_PIXELS = 26
+SMALLEST = 14
 
 
 @dataclass(frozen=True)
@@ -67,14 +69,38 @@ def layer_labels(items: Sequence[Placement], shapes: Sequence[tuple[int, ...]], 
     """
     texts = [(shorten(item.name, LONGEST), shape_text(shape)) for item, shape in zip(items, shapes, strict=True)]
     heights = _even([_height(items, i, *texts[i], edge) for i in range(len(items))])
-    labels = []
+    labels: list[Label] = []
+    spots: list[_Spot] = []
     for i, (item, (name, shape), height) in enumerate(zip(items, texts, heights, strict=True)):
-        small = height * SHAPE_HEIGHT / NAME_HEIGHT
-        y = _clear_height(items, i, _width(name, shape) * height) + edge * 0.02 + small * LINE
+        small, width = height * SHAPE_HEIGHT / NAME_HEIGHT, _width(name, shape) * height
         x, z = item.centre[0] - item.size[0] / 2, item.centre[2] - item.size[2] / 2
-        labels.append(Label(name, (x, y + height * LINE, z), height * LINE, i, bold=True))
-        labels.append(Label(shape, (x, y, z), small * LINE, i))
+        row = [spots[k] for k in range(max(0, i - 8), i) if items[k].centre[1] == item.centre[1]]
+        y = max(_clear_height(items, i, width) + edge * 0.02, *(_clear_of(spot, x, z) for spot in row), -math.inf)
+        labels.append(Label(name, (x, y + (small + height) * LINE, z), height * LINE, i, bold=True))
+        labels.append(Label(shape, (x, y + small * LINE, z), small * LINE, i))
+        spots.append(_Spot(x, y + (small + height) * LINE, z, width))
     return labels
+
+
+class _Spot(NamedTuple):
+    """Where the text of a layer stands: its top left corner and its width."""
+
+    x: float
+    top: float
+    z: float
+    width: float
+
+
+def _clear_of(spot: _Spot, x: float, z: float) -> float:
+    """The lowest place at `(x, z)` for a text that begins there and is not on that of `spot` in the first view.
+
+    A text runs along x, to the right and, as it comes nearer, downwards.
+    """
+    across, away = math.cos(math.radians(YAW)), math.sin(math.radians(YAW))
+    reached = max(0.0, ((x - spot.x) * across + (spot.z - z) * away) / across)
+    if reached > spot.width:
+        return -math.inf
+    return spot.top - STAIR * ((spot.x + reached - x) * away + (spot.z - z) * across)
 
 
 def _width(name: str, shape: str) -> float:
@@ -139,12 +165,13 @@ def text_page(labels: Sequence[Label], pixels: int = PIXELS, widest: Sequence[st
     """
     labels = list(labels)
     reserve = list(widest) if widest is not None else [label.text for label in labels]
-    masks = _masks(labels, reserve, pixels)
-    while sum(m.size for m in masks) > BUDGET and pixels > 14:
-        pixels = int(pixels * 0.8)
-        masks = _masks(labels, reserve, pixels)
-    step = -(-sum(m.size for m in masks) // BUDGET) if masks else 1
-    labels, masks = labels[:: max(1, step)], masks[:: max(1, step)]
+    letters = [text_width(text, label.bold) for text, label in zip(reserve, labels, strict=True)]
+    area = sum(letters) * PIXELS * LINE
+    if area > BUDGET * (PIXELS / pixels) ** 2:
+        pixels = max(SMALLEST, int(PIXELS * math.sqrt(BUDGET / area)))
+    step = math.ceil(area * (pixels / PIXELS) ** 2 / BUDGET) or 1
+    labels, reserve = labels[::step], reserve[::step]
+    masks = [text_mask(text, pixels, label.bold) for text, label in zip(reserve, labels, strict=True)]
     places, height, width = pack([(m.shape[0] + 2, m.shape[1] + 2) for m in masks])
     places = [(r + 1, c + 1) for r, c in places]
     coverage = np.zeros((height, width), dtype=np.uint8)
@@ -168,10 +195,6 @@ def write_text(
     mask = text_mask(text, pixels, bold)[:, : room[1]]
     target[:] = 0
     target[: mask.shape[0], : mask.shape[1]] = mask
-
-
-def _masks(labels: Sequence[Label], reserve: Sequence[str], pixels: int) -> list[np.ndarray]:
-    return [text_mask(text, pixels, label.bold) for text, label in zip(reserve, labels, strict=True)]
 
 
 def _surface(

@@ -29,6 +29,12 @@ def font(pixels: int = PIXELS, bold: bool = False) -> ImageFont.FreeTypeFont | I
 
 
 @functools.lru_cache(maxsize=4096)
+def text_width(text: str, bold: bool = False) -> float:
+    """Width in texels of one line of text in letters of `PIXELS`."""
+    return font(PIXELS, bold).getlength(text) + 4
+
+
+@functools.lru_cache(maxsize=4096)
 def text_mask(text: str, pixels: int = PIXELS, bold: bool = False) -> np.ndarray:
     """`(height, width)` uint8 coverage of one line of text, 0 where there is none, 255 where it is full.
 
