@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .atlas import pack
-from .camera import PITCH, YAW
+from .camera import PITCH, YAW, Vector, fit_camera
 from .layout import Placement
 from .mesh import Surface, rectangles
 from .text import LINE, PIXELS, shorten, text_mask, text_width
@@ -21,6 +21,8 @@ LONGEST = 22
 STAIR = math.tan(math.radians(PITCH))
 VALUE_PIXELS = 26
 SMALLEST = 14
+# The share of a text's width, which is an estimate, that the next one keeps clear of.
+REACH = 0.8
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ def layer_labels(items: Sequence[Placement], shapes: Sequence[tuple[int, ...]], 
     """
     texts = [(shorten(item.name, LONGEST), shape_text(shape)) for item, shape in zip(items, shapes, strict=True)]
     heights = _even([_height(items, i, *texts[i], edge) for i in range(len(items))])
+    eye = fit_camera(np.concatenate([item.bounds for item in items])).position
     labels: list[Label] = []
     spots: list[_Spot] = []
     for i, (item, (name, shape), height) in enumerate(zip(items, texts, heights, strict=True)):
         small, width = height * SHAPE_HEIGHT / NAME_HEIGHT, _width(name, shape) * height
         x, z = item.centre[0] - item.size[0] / 2, item.centre[2] - item.size[2] / 2
         row = [spots[k] for k in range(max(0, i - 8), i) if items[k].centre[1] == item.centre[1]]
-        y = max(_clear_height(items, i, width) + edge * 0.02, *(_clear_of(spot, x, z) for spot in row), -math.inf)
+        y = max([_clear_height(items, i, width) + edge * 0.02, *(_clear_of(spot, x, z, eye) for spot in row)])
         labels.append(Label(name, (x, y + (small + height) * LINE, z), height * LINE, i, bold=True))
         labels.append(Label(shape, (x, y + small * LINE, z), small * LINE, i))
         spots.append(_Spot(x, y + (small + height) * LINE, z, width))
@@ -91,16 +94,18 @@ class _Spot(NamedTuple):
     width: float
 
 
-def _clear_of(spot: _Spot, x: float, z: float) -> float:
-    """The lowest place at `(x, z)` for a text that begins there and is not on that of `spot` in the first view.
+def _clear_of(spot: _Spot, x: float, z: float, eye: Vector) -> float:
+    """The lowest place at `(x, z)` for a text that begins there and, seen from `eye`, is not on that of `spot`.
 
     A text runs along x, to the right and, as it comes nearer, downwards.
     """
-    across, away = math.cos(math.radians(YAW)), math.sin(math.radians(YAW))
+    yaw = math.atan2(eye[0] - x, eye[2] - z)
+    rise = (eye[1] - spot.top) / math.hypot(eye[0] - x, eye[2] - z)
+    across, away = math.cos(yaw), math.sin(yaw)
     reached = max(0.0, ((x - spot.x) * across + (spot.z - z) * away) / across)
-    if reached > spot.width:
+    if reached > REACH * spot.width:
         return -math.inf
-    return spot.top - STAIR * ((spot.x + reached - x) * away + (spot.z - z) * across)
+    return spot.top - rise * ((spot.x + reached - x) * away + (spot.z - z) * across)
 
 
 def _width(name: str, shape: str) -> float:
