@@ -25,6 +25,7 @@ KINDS = (
     "attention",
     "recurrent",
     "other",
+    "module",
 )
 
 HISTOGRAM_BINS = 32
@@ -102,7 +103,7 @@ class Layer:
     Attributes:
         name: unique in its trace: `"features.0"`, its second call `"relu#2"`, a function `"layer1.0.add"`, the
             further tensors of a tuple `"lstm:1"`, an input the parameter of `forward` (`"input"` for a single one).
-        kind: one of `KINDS`.
+        kind: one of `KINDS`; "module" is several layers that a scene shows as one, no layer of a trace.
         module_type: `"Conv2d"`, for a function its name (`"add"`), `"Input"` for an input.
         module_name: dotted path of the module; for a function the module whose `forward` called it; `""` for an input.
         call: which call of that name it is, from 1.

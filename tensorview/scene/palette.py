@@ -37,6 +37,7 @@ KIND_HUES: dict[str, RGB] = {
     "attention": (250, 150, 190),
     "recurrent": (170, 200, 70),
     "other": (170, 176, 186),
+    "module": (126, 170, 255),
 }
 
 # Nine samples each: cividis (Nuñez, Anderton and Renslow, 2018) and a blue to orange map that is neutral in the middle.

@@ -1,0 +1,238 @@
+"""Modules nest, and so does the scene: the layers of a module that is not expanded are shown as one box.
+
+A box stands for a run of layers that follow each other in execution order. It shows what the run hands on: the values of
+its last layer that something outside of it uses.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import SceneError
+
+if TYPE_CHECKING:
+    from ..capture import Layer
+
+KIND = "module"
+FEW, ENOUGH, MOST = 15, 24, 30
+
+
+@dataclass(frozen=True)
+class Node:
+    """Something that stands in the scene: a layer, or a module that is closed.
+
+    Attributes:
+        name: of the layer or module; the second run of a module is `"block#2"`.
+        start, stop: the part of the layers (inputs first) that it stands for.
+        output: index of the layer whose values it shows.
+        path: the module, empty for a layer of its own.
+    """
+
+    name: str
+    start: int
+    stop: int
+    output: int
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Span:
+    """An expanded module: `nodes[first:last + 1]` of those that are shown lie in it, `depth` modules around it."""
+
+    name: str
+    first: int
+    last: int
+    depth: int
+
+
+def module_paths(name: str) -> list[str]:
+    """The modules around a layer, the outermost first: `layer1`, `layer1.0` for `layer1.0.conv1`."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[: k + 1]) for k in range(len(parts))]
+
+
+class Grouping:
+    """The modules of a network's layers.
+
+    Args:
+        layers: inputs first, in execution order.
+        outputs: names of the layers that the network returns.
+    """
+
+    def __init__(self, layers: Sequence[Layer], outputs: Iterable[str]) -> None:
+        self._names = [layer.name for layer in layers]
+        self._paths = [
+            module_paths(name) if layer.kind != "input" else [] for name, layer in zip(self._names, layers, strict=True)
+        ]
+        self._used = _last_use(layers, outputs)
+        self._runs = self._find_runs()
+
+    @property
+    def names(self) -> list[str]:
+        """Every module that can be closed into a box: those with more than one layer."""
+        return list(self._runs)
+
+    def nodes(self, expanded: frozenset[str]) -> list[Node]:
+        """What stands in the scene when these modules are expanded, in order."""
+        return list(self._walk(0, len(self._names), 0, expanded))
+
+    def spans(self, expanded: frozenset[str], nodes: Sequence[Node]) -> list[Span]:
+        """The expanded modules that something of is shown, the outer ones first."""
+        found = []
+        for name, (start, stop, depth) in self._runs.items():
+            inside = [i for i, node in enumerate(nodes) if start <= node.start and node.stop <= stop]
+            if name in expanded and len(inside) > 1:
+                found.append(Span(name, inside[0], inside[-1], depth))
+        return found
+
+    def around(self, name: str) -> frozenset[str]:
+        """The modules that must be expanded for the layer or module of that name to be shown."""
+        if name in self._runs:
+            at, limit = self._runs[name][0], self._runs[name][2]
+        else:
+            at, limit = self._names.index(name), len(name)
+        return frozenset(
+            run
+            for run, (start, stop, depth) in self._runs.items()
+            if start <= at < stop and depth < limit and run != name
+        )
+
+    def first_view(self) -> frozenset[str]:
+        """The modules to expand so that about twenty boxes are shown, at most `MOST` where the modules allow it.
+
+        Whole levels are expanded while no more than `MOST` boxes result. Where that leaves fewer than `FEW`, modules of
+        the next level follow, those of fewest parts first, up to `ENOUGH`.
+        """
+        expanded: frozenset[str] = frozenset()
+        depth = 0
+        while True:
+            level = frozenset(name for name, (_, _, d) in self._runs.items() if d == depth)
+            if not level:
+                return expanded
+            if len(self.nodes(expanded | level)) > MOST:
+                break
+            expanded |= level
+            depth += 1
+        if len(self.nodes(expanded)) < FEW:
+            for name in sorted(level, key=lambda n: (len(self.nodes(expanded | {n})), self._runs[n][0])):
+                if len(self.nodes(expanded | {name})) <= ENOUGH:
+                    expanded |= {name}
+        return expanded
+
+    def _walk(self, start: int, stop: int, depth: int, expanded: frozenset[str]) -> Iterator[Node]:
+        i = start
+        while i < stop:
+            run = self._run_at.get((i, depth))
+            if run is None:
+                # A layer may be deeper than this level and yet alone in its module.
+                if depth < len(self._paths[i]):
+                    end = i + 1
+                    yield from self._walk(i, end, depth + 1, expanded)
+                else:
+                    end = i + 1
+                    yield Node(self._names[i], i, end, i)
+            else:
+                end = self._runs[run][1]
+                if run in expanded:
+                    yield from self._walk(i, end, depth + 1, expanded)
+                else:
+                    yield Node(run, i, end, self._output(i, end), self._paths[i][depth])
+            i = end
+
+    def _output(self, start: int, stop: int) -> int:
+        """The last layer of a run that something behind the run uses; its last one where nothing does."""
+        return next((i for i in range(stop - 1, start - 1, -1) if self._used[i] >= stop), stop - 1)
+
+    def _find_runs(self) -> dict[str, tuple[int, int, int]]:
+        """For every run of two layers or more its name, start, stop and depth."""
+        runs: dict[str, tuple[int, int, int]] = {}
+        self._run_at: dict[tuple[int, int], str] = {}
+        deepest = max((len(p) for p in self._paths), default=0)
+        for depth in range(deepest):
+            i = 0
+            while i < len(self._names):
+                path = self._paths[i][depth] if depth < len(self._paths[i]) else None
+                end = i + 1
+                while end < len(self._names) and path is not None and path in self._paths[end][depth : depth + 1]:
+                    end += 1
+                if path is not None and end - i > 1:
+                    name, k = path, 1
+                    while name in runs:
+                        k += 1
+                        name = f"{path}#{k}"
+                    runs[name] = (i, end, depth)
+                    self._run_at[i, depth] = name
+                i = end
+        return runs
+
+
+def _last_use(layers: Sequence[Layer], outputs: Iterable[str]) -> list[int]:
+    """For every layer the index of the last one that it feeds; what the network returns is used behind all of them."""
+    index = {layer.name: i for i, layer in enumerate(layers)}
+    used = [-1] * len(layers)
+    for i, layer in enumerate(layers):
+        for parent in layer.parents:
+            if parent in index:
+                used[index[parent]] = i
+    for name in outputs:
+        if name in index:
+            used[index[name]] = len(layers)
+    return used
+
+
+def shown_layers(layers: Sequence[Layer], nodes: Sequence[Node]) -> tuple[Layer, ...]:
+    """The layers that stand in the scene; a closed module is a layer of kind "module" with the values of its output."""
+    home = {layers[i].name: node.name for node in nodes for i in range(node.start, node.stop)}
+    return tuple(_shown(layers, node, home) for node in nodes)
+
+
+def _shown(layers: Sequence[Layer], node: Node, home: Mapping[str, str]) -> Layer:
+    from ..capture import Layer, ModuleInfo
+
+    inside = layers[node.start : node.stop]
+    parents = tuple(dict.fromkeys(home[p] for x in inside for p in x.parents if p in home and home[p] != node.name))
+    output = layers[node.output]
+    if not node.path:
+        if parents == output.parents:
+            return output
+        return Layer(**{**_fields(output), "parents": parents})
+    counted = {x.module_name: x.info.parameter_count for x in inside}
+    info = ModuleInfo(text=f"{len(inside)} layers", parameter_count=sum(counted.values()))
+    return Layer(
+        **{
+            **_fields(output),
+            "name": node.name,
+            "kind": KIND,
+            "module_type": "Module",
+            "module_name": node.path,
+            "call": 1,
+            "parents": parents,
+            "info": info,
+        }
+    )
+
+
+def _fields(layer: Layer) -> dict[str, object]:
+    return {name: getattr(layer, name) for name in layer.__dataclass_fields__}
+
+
+def expanded_for(
+    grouping: Grouping, opened: Iterable[str], expanded: frozenset[str] | None, layers: Sequence[Layer]
+) -> frozenset[str]:
+    """The modules to expand: those asked for (by default the first view's), and those around what is to be open.
+
+    Raises:
+        SceneError: there is no layer or module of a name; near names are offered.
+    """
+    known = {layer.name for layer in layers}
+    modules = frozenset(grouping.names)
+    result = grouping.first_view() if expanded is None else expanded & modules
+    for name in opened:
+        if name not in known and name not in modules:
+            near = difflib.get_close_matches(name, [*known, *modules], 3, 0.4) or sorted(known)[:6]
+            raise SceneError(f"there is no layer {name!r} to open; near names are {', '.join(near)}")
+        result |= grouping.around(name)
+    return result | (modules & frozenset(opened))
