@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 # Registers the factories that make render windows.
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
-from vtkmodules.vtkCommonCore import vtkObject
+from vtkmodules.vtkCommonCore import vtkLogger, vtkObject
 from vtkmodules.vtkRenderingCore import vtkRenderWindow
 
 from ..errors import StageError
@@ -90,10 +90,12 @@ def _set(choice: str | None) -> None:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """VTK prints a warning for every kind of window that it tries in vain."""
-    before = vtkObject.GetGlobalWarningDisplay()
+    """VTK prints warnings, by two ways, for every kind of window that it tries in vain."""
+    shown, verbosity = vtkObject.GetGlobalWarningDisplay(), vtkLogger.GetCurrentVerbosityCutoff()
     vtkObject.GlobalWarningDisplayOff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
     try:
         yield
     finally:
-        vtkObject.SetGlobalWarningDisplay(before)
+        vtkObject.SetGlobalWarningDisplay(shown)
+        vtkLogger.SetStderrVerbosity(vtkLogger.ConvertToVerbosity(verbosity))

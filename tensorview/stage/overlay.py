@@ -73,7 +73,7 @@ class Overlay:
         width = max(width, sum(piece.width for piece in ends) + LEAST * (len(ends) - 1))
         bar = gradient(self._bar_colours(), width, height, height / 3)
         parts = [self._small(self._caption(), muted=True), bar, spread(ends, width)]
-        ranges = self._ranges()
+        ranges = self._range_table()
         if ranges:
             parts.append(ranges)
         special = self._special()
@@ -104,22 +104,25 @@ class Overlay:
             return [number(-reach), "0", number(reach)]
         return [number(low), number(high)]
 
-    def _ranges(self) -> Image.Image | None:
-        """The numbers at the two ends for the open layers, or where none is open for the first ones."""
-        if self.scene.look.scaling != "layer" or self.scale < LEAST_SCALE_OF_RANGES:
-            return None
+    def ranges(self) -> list[tuple[str, float, float]]:
+        """The values at the two ends for the open layers, for all where none is open: `(layer, low, high)`."""
+        if self.scene.look.scaling != "layer":
+            return []
         names = [p.name for p in self.scene.placements if self.scene.trace[p.name].values is not None]
         shown = [name for name in names if name in self.scene.look.open] or names
+        return [(name, *self.scene.value_range(name)) for name in shown]
+
+    def _range_table(self) -> Image.Image | None:
+        ranges = self.ranges() if self.scale >= LEAST_SCALE_OF_RANGES else []
         rows = []
-        for name in shown[:MOST_RANGES]:
-            low, high = self.scene.value_range(name)
+        for name, low, high in ranges[:MOST_RANGES]:
             texts = [shorten(name, 18), number(low), "to", number(high)]
             rows.append([self._small(text, muted=k in (0, 2)) for k, text in enumerate(texts)])
         if not rows:
             return None
-        ranges = table(rows, self._px(7), ["left", "right", "left", "right"])
-        more = len(shown) - len(rows)
-        return below([ranges, self._small(f"and {more} more", muted=True)], 0) if more else ranges
+        whole = table(rows, self._px(7), ["left", "right", "left", "right"])
+        more = len(ranges) - len(rows)
+        return below([whole, self._small(f"and {more} more", muted=True)], 0) if more else whole
 
     def _special(self) -> list[Image.Image]:
         """Swatches for NaN and the infinities, where there are any."""
