@@ -87,7 +87,7 @@ class SceneFile:
             read.look()
         except (OpenError, SceneError) as error:
             raise OpenError(f"{path}: {error}") from error
-        return read._with_paths(lambda name: os.path.join(path.parent, name))
+        return read._with_paths(lambda name: os.path.normpath(path.parent / name))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a scene file; a reader sees the old file or the whole new one.

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import OpenError
 from .scene import Camera
 
@@ -155,12 +157,10 @@ def _camera(said: Mapping[str, Any]) -> Camera:
     camera = Camera(**found)
     if not 1 <= camera.view_angle <= 120:
         raise OpenError(f"the camera's view_angle is {camera.view_angle:g} degrees; it is 1 to 120.")
-    back = [a - b for a, b in zip(camera.position, camera.focal_point, strict=True)]
-    up = camera.view_up
-    across = (up[1] * back[2] - up[2] * back[1], up[2] * back[0] - up[0] * back[2], up[0] * back[1] - up[1] * back[0])
-    if math.hypot(*across) <= 1e-9 * math.hypot(*back) * math.hypot(*up):
+    back, up = np.subtract(camera.position, camera.focal_point), np.asarray(camera.view_up)
+    if np.linalg.norm(np.cross(up, back)) <= 1e-9 * np.linalg.norm(up) * np.linalg.norm(back):
         raise OpenError(
-            "the camera does not see: position and focal_point are one place, or view_up points along them."
+            "the camera sees nothing: position and focal_point are one place, or view_up points from one to the other."
         )
     return camera
 

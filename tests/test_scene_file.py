@@ -1,0 +1,257 @@
+"""Scene files: read, written, and opened."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tensorview.errors import OpenError, SceneError, TrustRequired
+from tensorview.scene import Camera
+from tensorview.scene_file import SceneFile, load_scene, shipped_scenes
+from tensorview.scene_toml import toml_text
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FULL = SceneFile(
+    model="net.py:Net",
+    weights="net.safetensors",
+    input_shape=(1, 8, 8),
+    input="pictures/seven.png",
+    open=("conv", 'quoted " and \\ back', "new\nline\t\x01\x7f", "Größe × 3 😀"),
+    theme="light",
+    encoding="signed",
+    scaling="fixed",
+    value_range=(-1.5, 1e-7),
+    arrangement="row",
+    aggregate="max",
+    title="A title",
+    camera=Camera((1.0, 2.5, 300.0), (0.0, -1e-9, 0.1), (0.0, 1.0, 0.0), 20.0),
+)
+NET = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    input_shape = (1, 8, 8)
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 3)
+        nn.init.constant_(self.conv.weight, 0.5)
+    def forward(self, x):
+        return self.conv(x)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# Reading and writing -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_saved_loads_as_it_was(place: Path) -> None:
+    FULL.save("view.toml")
+    read = SceneFile.load("view.toml")
+    assert read.source == Path("view.toml")
+    assert {**vars(read), "source": None} == vars(FULL)
+    assert list(place.iterdir()) == [place / "view.toml"]
+
+
+def test_the_same_scene_is_the_same_bytes(place: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        FULL.save(name)
+    SceneFile.load("a.toml").save("a.toml")
+    assert Path("a.toml").read_bytes() == Path("b.toml").read_bytes()
+    assert b"\r" not in Path("a.toml").read_bytes()
+
+
+def test_paths_are_relative_to_the_file(place: Path) -> None:
+    (place / "views").mkdir()
+    FULL.save("views/view.toml")
+    said = tomllib.loads(Path("views/view.toml").read_text(encoding="utf-8"))
+    assert said["model"] == "../net.py:Net"
+    assert said["weights"] == "../net.safetensors"
+    assert said["input"] == "../pictures/seven.png"
+    read = SceneFile.load(place / "views" / "view.toml")
+    assert Path(read.input).resolve() == place / "pictures" / "seven.png"
+    assert Path(read.model.removesuffix(":Net")).resolve() == place / "net.py"
+
+
+def test_what_is_no_path_stays(place: Path) -> None:
+    for model in ("lenet5", "torchvision:resnet18"):
+        scene = SceneFile(model, input="sample:7", random_weights=model != "lenet5")
+        scene.save("view.toml")
+        read = SceneFile.load("view.toml")
+        assert (read.model, read.input, read.random_weights) == (model, "sample:7", scene.random_weights)
+
+
+def test_defaults_are_not_written(place: Path) -> None:
+    SceneFile("lenet5").save("view.toml")
+    assert Path("view.toml").read_text(encoding="utf-8") == 'version = 1\nmodel = "lenet5"\n'
+
+
+def test_a_file_that_is_there_outlives_a_failure(place: Path) -> None:
+    write(place / "view.toml", "before")
+    for broken in (SceneFile("lenet5", title="half \udc80"), SceneFile("lenet5", value_range=(0.0, float("inf")))):
+        with pytest.raises(OpenError, match=r"cannot be saved as view\.toml"):
+            broken.save("view.toml")
+    assert Path("view.toml").read_text(encoding="utf-8") == "before"
+    with pytest.raises(OpenError, match="cannot be saved"):
+        FULL.save("nowhere/view.toml")
+    assert list(place.iterdir()) == [place / "view.toml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('model = "lenet5"', "has no version; scene files with 'version = 1' open"),
+        ('version = 2\nmodel = "lenet5"', "has version 2"),
+        ('version = true\nmodel = "lenet5"', "has version True"),
+        ("version = 1", "key 'model' is missing"),
+        ("version = 1\nmodel = 3", "key 'model' is 3; it is a text"),
+        ('version = 1\nmodel = ""', "key 'model' is ''"),
+        ('version = 1\nmodel = "m"\nopenn = []', "no key 'openn'; there is open"),
+        ('version = 1\nmodel = "m"\nopen = [1]', "key 'open' is"),
+        ('version = 1\nmodel = "m"\nrandom_weights = 1', "'random_weights' is 1; it is true or false"),
+        ('version = 1\nmodel = "m"\ninput_shape = [1, 0]', "'input_shape'"),
+        ('version = 1\nmodel = "m"\nvalue_range = [1]', "'value_range' is .*; it is two numbers"),
+        ('version = 1\nmodel = "m"\nvalue_range = [0, nan]', "'value_range'"),
+        ('version = 1\nmodel = "m"\nvalue_range = [2, 1]', "the lower one first"),
+        ('version = 1\nmodel = "m"\ntheme = "pink"', "no theme 'pink'"),
+        ('version = 1\nmodel = "m"\nencoding = "pink"', "no encoding 'pink'"),
+        ('version = 1\nmodel = "m"\ncamera = 3', "'camera' is 3; it is a table"),
+        ('version = 1\nmodel = "m"\n[camera]\nposition = [1, 2, 3]', "the camera has no focal_point"),
+        ('version = 1\nmodel = "m"\n[camera]\nposition = [1, 2]', "'position' is"),
+        ('version = 1\nmodel = "m"\n[camera]\nposition = [1, 2, 3]\nfocal_point = [1, 2, 3]', "sees nothing"),
+        ('version = 1\nmodel = "m"\n[camera]\nposition = [0, 2, 0]\nfocal_point = [0, 0, 0]', "sees nothing"),
+        (
+            'version = 1\nmodel = "m"\n[camera]\nposition = [0, 2, 1]\nfocal_point = [0, 0, 0]\nview_angle = 0.5',
+            "view_angle is 0.5 degrees",
+        ),
+        ("version = ", "not a scene file in TOML"),
+    ],
+)
+def test_what_a_file_cannot_say_is_one_sentence(place: Path, text: str, says: str) -> None:
+    write(place / "view.toml", text)
+    with pytest.raises(OpenError, match=says) as caught:
+        SceneFile.load("view.toml")
+    assert str(caught.value).startswith("view.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(place: Path) -> None:
+    with pytest.raises(OpenError, match=r"There is no scene file none\.toml"):
+        SceneFile.load("none.toml")
+    (place / "folder.toml").mkdir()
+    with pytest.raises(OpenError, match=r"folder\.toml cannot be read"):
+        SceneFile.load("folder.toml")
+    (place / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(OpenError, match="not a scene file"):
+        SceneFile.load("binary.toml")
+    (place / "large.toml").write_bytes(b"#" * (2**20 + 1))
+    with pytest.raises(OpenError, match="1,048,577 bytes"):
+        SceneFile.load("large.toml")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "plain", '"\\\b\t\n\f\r', "\x00\x1f\x7f\x85\u2028", "é×漢😀", "'''", "\U000e0001"]
+)
+def test_every_text_is_read_as_it_was_written(text: str) -> None:
+    assert tomllib.loads(toml_text({"a": text, "b": [text, text]}, {})) == {"a": text, "b": [text, text]}
+
+
+@pytest.mark.parametrize("number", [0.0, -1.0, 1e300, 5e-324, 0.1, 1e22, 123456789.123])
+def test_every_number_is_read_as_it_was_written(number: float) -> None:
+    read = tomllib.loads(toml_text({"a": number}, {"t": {"b": (number,)}}))
+    assert (read["a"], read["t"]["b"]) == (number, [number])
+    assert type(read["a"]) is float
+
+
+# Opening -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_scenes_open() -> None:
+    assert {"lenet5", "lenet5-open", "lenet5-light"} <= set(shipped_scenes())
+    for name in shipped_scenes():
+        file, opened = SceneFile.load(name), load_scene(name)
+        assert opened.subject.name == "lenet5"
+        assert opened.scene.trace is opened.trace
+        assert set(opened.scene.look.open) == set(file.open)
+        assert opened.scene.theme.name == file.theme
+        assert file.title
+        number = int(file.input.removeprefix("sample:"))
+        assert int(opened.trace["output"].values.argmax()) == opened.subject.samples[number].label
+        assert file.title.endswith(str(number))
+
+
+def test_near_names_of_shipped_scenes_are_offered() -> None:
+    with pytest.raises(OpenError, match=r"no scene 'lenet5-opne'.*lenet5-open"):
+        SceneFile.load("lenet5-opne")
+
+
+def test_a_python_file_is_run_only_where_it_is_trusted(place: Path) -> None:
+    write(place / "net.py", NET + "open('ran', 'w').close()\n")
+    SceneFile("net.py:Net", open=("conv",)).save("view.toml")
+    read = SceneFile.load("view.toml")
+    with pytest.raises(TrustRequired, match=r"view\.toml names the Python file .*net\.py:Net.*--trust"):
+        read.build()
+    assert not Path("ran").exists()
+    subject, trace, scene = read.build(trust=True)
+    assert Path("ran").exists()
+    assert type(subject.module).__name__ == "Net"
+    assert trace["conv"].shape == (3, 6, 6)
+    assert scene.look.open == {"conv"}
+
+
+def test_inputs_of_every_sort(place: Path) -> None:
+    write(place / "net.py", NET)
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save("image.png")
+    np.save("array.npy", pixels.astype(np.float32)[None] / 100)
+
+    def shown(name: str | None) -> np.ndarray:
+        return SceneFile("net.py", input=name).build().trace["input"].values
+
+    np.testing.assert_allclose(shown("image.png")[0], pixels / 255, atol=1e-6)
+    np.testing.assert_allclose(shown("array.npy")[0], pixels / 100, atol=1e-6)
+    assert not shown(None).any()
+    with pytest.raises(OpenError, match=r"net\.py has no sample:0; it has none"):
+        shown("sample:0")
+    with pytest.raises(OpenError, match=r"no file none\.png"):
+        shown("none.png")
+
+
+@pytest.mark.parametrize("name", ["sample:10", "sample:-1", "sample:x", "sample:"])
+def test_a_sample_that_is_not_there(name: str) -> None:
+    with pytest.raises(OpenError, match=f"lenet5 has no {name}; it has sample:0 to sample:9"):
+        SceneFile("lenet5", input=name).build()
+
+
+def test_a_layer_that_is_not_there() -> None:
+    with pytest.raises(SceneError, match=r"'conv9'.*conv"):
+        SceneFile("lenet5", open=("conv9",)).build()
+
+
+def test_a_view_becomes_a_file_and_a_view_again(place: Path) -> None:
+    subject, _, scene = SceneFile("lenet5", input="sample:4", open=("pool1", "conv1"), encoding="signed").build()
+    camera = Camera((50.0, 60.0, 300.0), (1.0, 2.0, -30.0), view_angle=25.0)
+    SceneFile.of(subject, scene, camera, input="sample:4").save("view.toml")
+    again = load_scene("view.toml")
+    assert again.scene.camera == camera
+    assert again.scene.look == scene.look
+    np.testing.assert_array_equal(again.scene.page("cells").pixels, scene.page("cells").pixels)
+    assert SceneFile.load("view.toml").open == ("conv1", "pool1")
