@@ -7,10 +7,11 @@ import importlib.metadata
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from .errors import CaptureError, OpenError, TensorviewError
 from .scene import THEMES, Camera, Scene, fit_camera
+from .scene.arrange import Arrangement
 from .scene.camera import PITCH, YAW
 from .scene.colouring import AGGREGATES, SCALINGS
 from .scene.palette import ENCODINGS
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 2, 130
 PLAYGROUND = "lenet5"
+ARRANGEMENTS = get_args(Arrangement)
 # Options that replace what a scene file says.
 _OPTIONS = ("input", "weights", "input_shape", "open", "theme", "encoding", "scaling", "aggregate", "arrangement")
 
@@ -51,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def explore(given: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    from .app import explore as serve
-
     wanted = _wanted(given)
+    from .app import explore as serve  # loads torch and trame, once the arguments are right
+
     subject = wanted.subject(given.trust)
     serve(
         subject,
@@ -71,12 +73,12 @@ def explore(given: argparse.Namespace) -> None:
 
 def render(given: argparse.Namespace) -> None:
     """Write a picture. Of a forward pass that fails, the layers that did run are drawn before its error is raised."""
-    from .capture import capture
     from .stage.screenshot import writable_png
     from .stage.size import checked_size
 
-    size, target = checked_size(given.size), writable_png(given.output)
-    wanted = _wanted(given)
+    size, target, wanted = checked_size(given.size), writable_png(given.output), _wanted(given)
+    from .capture import capture  # loads torch, once the arguments are right
+
     subject = wanted.subject(given.trust)
     failure: CaptureError | None = None
     try:
@@ -215,7 +217,7 @@ def _look_options() -> argparse.ArgumentParser:
         "--value-range", metavar=("LOW", "HIGH"), nargs=2, type=float, help="the ends of the one scale for all"
     )
     group.add_argument("--aggregate", choices=AGGREGATES, help="what a closed layer shows of its maps (default: mean)")
-    group.add_argument("--arrangement", choices=("grid", "row"), help="how the maps of a layer stand (default: grid)")
+    group.add_argument("--arrangement", choices=ARRANGEMENTS, help="how the maps of a layer stand (default: grid)")
     return parser
 
 
