@@ -108,7 +108,7 @@ class Overlay:
         """The values at the two ends for the open layers, for all where none is open: `(layer, low, high)`."""
         if self.scene.look.scaling != "layer":
             return []
-        names = [p.name for p in self.scene.placements if self.scene.trace[p.name].values is not None]
+        names = [p.name for p in self.scene.placements if self.scene.layers[p.layer].values is not None]
         shown = [name for name in names if name in self.scene.look.open] or names
         return [(name, *self.scene.value_range(name)) for name in shown]
 
