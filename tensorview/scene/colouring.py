@@ -78,40 +78,41 @@ def _wrapped_mean(item: Placement, values: np.ndarray) -> np.ndarray:
     return total.reshape(-1)[: item.shown_units] / count.reshape(-1)[: item.shown_units]
 
 
-def shown_values(
-    item: Placement, values: np.ndarray, aggregate: Aggregate, top: np.ndarray | None = None
-) -> np.ndarray:
+def shown_values(item: Placement, values: np.ndarray, aggregate: Aggregate) -> np.ndarray:
     """What is drawn of a layer's values: flat float, a value a displayed cell, maps one after the other.
 
-    A closed box shows the mean or the maximum over its maps. `top` are the units that "cubes" show when they are not
-    all.
+    A closed box shows the mean or the maximum over its maps. Sums of float32 values may overflow: see `overflowed`.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        shown = _shown(item, values, aggregate, top)
-        if values.dtype == np.float32 and (item.look == "box" or item.factor > 1) and not np.isfinite(shown).all():
-            shown = _shown(item, values.astype(float), aggregate, top)  # sums of the largest values need more room
-    return shown
-
-
-def _shown(item: Placement, values: np.ndarray, aggregate: Aggregate, top: np.ndarray | None) -> np.ndarray:
     if item.maps.style == "vector":
         flat = values.reshape(-1)
-        if item.look == "cubes":
-            return flat if top is None else flat[top]
         return flat if item.factor == 1 else _wrapped_mean(item, flat)
     maps = values.reshape(item.maps.shape)
     if item.look == "box":
-        maps = maps.mean(axis=0, keepdims=True) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
+        maps = _mean(maps) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
     return area_mean(maps, item.factor).reshape(-1)
 
 
+def _mean(maps: np.ndarray) -> np.ndarray:
+    """`maps.mean(axis=0, keepdims=True)` without what that costs a small array."""
+    if maps.dtype.kind != "f":
+        return maps.mean(axis=0, keepdims=True)
+    return np.add.reduce(maps, axis=0, keepdims=True) / maps.dtype.type(len(maps))
+
+
+def overflowed(item: Placement, values: np.ndarray, shown: np.ndarray) -> bool:
+    """Whether the `shown` values of a layer may have been summed beyond the range of float32."""
+    summed = item.look == "box" or item.factor > 1
+    return summed and values.dtype == np.float32 and not bool(np.isfinite(shown).all())
+
+
 def store(values: np.ndarray, out: np.ndarray) -> None:
-    """Write `values` into a float32 array; finite ones beyond its range become its largest."""
+    """Write `values` into a float32 array; finite ones beyond its range become its largest.
+
+    numpy warns of those: see `Scene._show`, which has it off for all layers at once.
+    """
+    out[...] = values
     if values.dtype != np.float64:
-        out[...] = values
         return
-    with np.errstate(over="ignore"):
-        out[...] = values
     beyond = np.isinf(out) & np.isfinite(values)
     out[beyond] = np.copysign(np.finfo(np.float32).max, values[beyond])
 

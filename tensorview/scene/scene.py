@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import SceneError
 from .atlas import pack
 from .camera import Camera, Ray, fit_camera
-from .colouring import Colouring, check_drawable, shown_values, store
+from .colouring import Colouring, Run, check_drawable, overflowed, shown_values, store
 from .feeding import Feeding, feeding
 from .labels import layer_labels, text_page
 from .layout import MOST_CUBES, Placement, arrange_layers, page_sizes
@@ -176,22 +176,37 @@ class Scene:
         return self._show()
 
     def _show(self) -> list[Patch]:
-        buffer = self._colouring.buffer
         patches: list[Patch] = [self.pages[0].whole()]
-        for run in self._colouring.runs:
-            values = self.layers[run.item.layer].values
-            target = buffer[run.start : run.stop]
-            if values is None:
-                target[:] = 0
-                patches += self._shares.clear(run.item) if run.item.look == "cubes" else []
-            elif run.item.look == "cubes":
-                shown, changed = self._shares.show(run.item, values)
-                store(shown, target)
-                patches += changed
-            else:
-                store(shown_values(run.item, values, self.look.aggregate), target)
+        with np.errstate(over="ignore", invalid="ignore"):  # once: it costs as much as a small layer
+            for run in self._colouring.runs:
+                patches += self._fill(run)
+            self._widen()
         self._colouring.paint(self.look.encoding, self.look.value_range if self.look.scaling == "fixed" else None)
         return patches
+
+    def _fill(self, run: Run) -> list[Patch]:
+        """Write what a layer shows into the buffer; the texts that changed."""
+        values = self.layers[run.item.layer].values
+        target = self._colouring.buffer[run.start : run.stop]
+        if values is None:
+            target[:] = 0
+            return self._shares.clear(run.item) if run.item.look == "cubes" else []
+        if run.item.look == "cubes":
+            shown, changed = self._shares.show(run.item, values)
+            store(shown, target)
+            return changed
+        store(shown_values(run.item, values, self.look.aggregate), target)
+        return []
+
+    def _widen(self) -> None:
+        """Sum again in float64 what was beyond float32."""
+        buffer = self._colouring.buffer
+        if np.isfinite(buffer).all():
+            return
+        for run in self._colouring.runs:
+            values, target = self.layers[run.item.layer].values, buffer[run.start : run.stop]
+            if values is not None and overflowed(run.item, values, target):
+                store(shown_values(run.item, values.astype(float), self.look.aggregate), target)
 
     def page(self, name: str) -> Page:
         """The page "cells", "names" or "shares"."""
