@@ -162,7 +162,7 @@ class Explorer(TrameApp):
 
     camera: Camera | None = None
 
-    def camera_moved(self, camera: Camera) -> None:
+    def camera_moved(self, camera: Camera | None) -> None:
         self.camera = camera
 
     def stage_hovered(self, spot: list[float], camera: Camera) -> dict[str, bytes] | None:
@@ -245,9 +245,10 @@ class Explorer(TrameApp):
     async def reset_all(self) -> None:
         """Empty the data, close what was opened, and go back to the first view."""
         await self.clear_input()
+        self.camera = None
+        self.publish({"kind": "home"})
         self._scene_changed(self.session.reset_look())
         self.select_layer("")
-        self.camera = None
 
     def pad_ready(self) -> None:
         self._load_pad()

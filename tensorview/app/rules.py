@@ -10,7 +10,7 @@ from ..scene import THEMES, Camera
 from ..scene.colouring import AGGREGATES, SCALINGS
 from ..scene.palette import ENCODINGS
 from .policy import Policy
-from .validators import Validator, boolean, choice, data, fields, integer, list_of, number, text
+from .validators import Validator, boolean, choice, data, fields, integer, list_of, number, optional, text
 from .wire import camera_from
 
 MOST_UPLOAD_BYTES = 32 * 2**20
@@ -80,7 +80,7 @@ name = text(300)
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "stage_sync": (size,),
     "first_camera": (size,),
-    "camera_moved": (camera,),
+    "camera_moved": (optional(camera),),
     "stage_hovered": (spot, camera),
     "stage_clicked": (spot, camera),
     "pointer_left": (),

@@ -143,7 +143,7 @@
       testId: { type: String, default: "stage" },
       stats: { type: Boolean, default: false },
     },
-    expose: ["look", "resetView", "camera", "saveCamera", "download"],
+    expose: ["look", "resetView", "camera", "download"],
     inject: ["view", "trame"],
     template: `<div class="tv-stats" v-if="stats" data-testid="stats" aria-live="off">{{ statsText }}</div>`,
     data: () => ({ statsText: "" }),
@@ -225,22 +225,25 @@
         if (!this.ready) return; // the first sync brings what is missed here
         if (message.kind === "scene") this.showScene(message);
         else if (message.kind === "patches") this.showPatches(message);
-        else if (message.kind === "camera") this.look(message.camera);
+        else if (message.kind === "home") this.atHome = true; // the scene that follows brings the view back
       },
       async showScene({ surfaces, lines, pages, depth, camera, background, animation, serial }) {
         if (serial < this.serial) return;
         this.serial = serial;
+        cancelAnimationFrame(this.moving);
         this.depth = floats(depth);
         for (const [name, page] of Object.entries(pages)) this.surfaces[name].paint(page);
         for (const [name, arrays] of Object.entries(surfaces)) this.surfaces[name].show(arrays);
         for (const [name, arrays] of Object.entries(lines)) this.lines[name].show(arrays);
+        const place = animation && this.mover(animation);
+        if (place) place(0);
         this.view.renderer.setBackground(background);
         this.showHover(null);
         this.order = [];
         if (camera) this.setCamera(camera);
         this.sortLayers();
         this.container.dataset.serial = serial;
-        if (animation) this.animate(animation, this.atHome ? await this.firstCamera() : null);
+        if (place) this.animate(place, animation.milliseconds, serial);
         else if (this.atHome && !camera) this.resetView();
         else this.draw();
       },
@@ -257,30 +260,39 @@
         this.view.renderer.resetCameraClippingRange();
         this.view.renderWindow.render();
       },
-      /** Moves every layer from its old box to its new one: p * scale + offset is where it begins. */
-      animate({ milliseconds, scale, offset }, camera) {
+      /** A function of a share, 0..1, that places every layer on the way from its old box to its new one.
+       *
+       * A point p begins at p * scale + offset.
+       */
+      mover({ scale, offset }) {
         const from = floats(scale);
         const shift = floats(offset);
         const parts = [...Object.values(this.surfaces), this.lines.links, this.lines.frames].filter((p) => p.rest);
-        const begin = performance.now();
-        const before = this.camera();
-        cancelAnimationFrame(this.moving);
-        const step = () => {
-          const t = Math.min(1, (performance.now() - begin) / milliseconds);
-          const eased = t * t * (3 - 2 * t);
-          for (const part of parts) {
-            const { rest, layers } = part;
+        return (share) => {
+          for (const { mesh, rest, layers } of parts) {
             const points = new Float32Array(rest.length);
             for (let i = 0; i < layers.length; i++) {
               for (let k = 0; k < 3; k++) {
                 const start = rest[3 * i + k] * from[3 * layers[i] + k] + shift[3 * layers[i] + k];
-                points[3 * i + k] = start + (rest[3 * i + k] - start) * eased;
+                points[3 * i + k] = start + (rest[3 * i + k] - start) * share;
               }
             }
-            part.mesh.getPoints().setData(points, 3);
-            part.mesh.modified();
+            mesh.getPoints().setData(points, 3);
+            mesh.modified();
           }
-          if (camera) this.setCamera(between(before, camera, eased));
+        };
+      },
+      /** Moves every layer to its place, and the camera with them where it is at home. */
+      async animate(place, milliseconds, serial) {
+        const camera = this.atHome ? await this.firstCamera() : null;
+        if (serial !== this.serial) return; // another scene has come meanwhile
+        const begin = performance.now();
+        const before = this.camera();
+        const step = () => {
+          const t = Math.min(1, (performance.now() - begin) / milliseconds);
+          const eased = t * t * (3 - 2 * t);
+          place(eased);
+          if (camera && this.atHome) this.setCamera(between(before, camera, eased));
           this.draw();
           if (t < 1) this.moving = requestAnimationFrame(step);
         };
@@ -308,8 +320,8 @@
       },
       /** Goes to the first view, and stays with it while layers open, until the person moves the camera. */
       async resetView() {
-        this.look(await this.firstCamera());
         this.atHome = true;
+        this.look(await this.firstCamera());
       },
       cameraMoved() {
         if (!this.depth) return;
@@ -324,13 +336,9 @@
         if (this.lastFrame && now - this.lastFrame < 500) push(this.frames, now - this.lastFrame);
         this.lastFrame = now;
       },
+      /** Tells the server where the camera is, null for at home: a page that is loaded again begins there. */
       rememberCamera() {
-        return this.trame.trigger("camera_moved", [this.camera()]);
-      },
-      /** Tells the server where the camera is now, as a picture needs it. */
-      saveCamera() {
-        clearTimeout(this.remembering);
-        return this.rememberCamera();
+        return this.trame.trigger("camera_moved", [this.atHome ? null : this.camera()]);
       },
       sortLayers() {
         const eye = this.view.renderer.getActiveCamera().getPosition()[2];
@@ -370,6 +378,9 @@
           on(this.container, "keydown", (e) => this.key(e)),
           on(document, "keydown", (e) => this.pageKey(e)),
         ];
+        const resizes = new ResizeObserver(() => this.atHome && this.resetView());
+        resizes.observe(this.container);
+        undo.push(() => resizes.disconnect());
         this.unlisten = () => undo.forEach((stop) => stop());
       },
       pointerMoved(event) {
