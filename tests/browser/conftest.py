@@ -70,6 +70,7 @@ AT_REST = """() => Object.values(stage.surfaces).every(({ mesh, rest }) => {
     return now.length === rest.length && now.every((x, i) => x === rest[i]);
 }) && !stage.hover.inFlight && !stage.hover.event"""
 
+FREE = "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-testid=stage]') != null"
 READ_OUT = """(() => {
     const element = document.querySelector("[data-testid=readout]");
     return { ...element.dataset, text: element.textContent.trim(), shown: element.checkVisibility() };
@@ -81,7 +82,7 @@ class Odd(nn.Module):
 
     title = "Odd"
     input_shape = (3, 16, 16)
-    class_names = tuple(["ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "koi", "lark"])
+    class_names = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay", "koi", "lark")
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,6 +121,7 @@ class Visit:
         self.viewer = viewer
         self.faults: list[str] = []
         self.context = browser.new_context(**{"viewport": SIZE, **options})
+        self.context.set_default_timeout(15_000)
         self.page = self.watched(self.context.new_page())
         self.page.add_init_script(CATCH_STAGE)
         self.open()
@@ -240,19 +242,32 @@ class Visit:
         shape = self.scene.trace[layer].values.shape
         camera, (left, top, width, height) = self.camera(), self.area()
         _, pixels = self.cells(layer)
-        free = "([x, y]) => document.elementFromPoint(x, y).closest('[data-testid=stage]') !== null"
         found = []
         for flat in np.random.default_rng(seed).permutation(item.maps.size) if only is None else [only]:
             cell = tuple(int(i) for i in np.unravel_index(flat, item.maps.shape))
             index = value_index(item, shape, *cell)
             x, y = (float(v) for v in pixels[cell])
             hit = self.scene.pick(camera.ray(x - left, y - top, width, height))
-            if hit is None or hit.layer != layer or hit.index != index or not self.page.evaluate(free, [x, y]):
+            if hit is None or hit.layer != layer or hit.index != index or not self.page.evaluate(FREE, [x, y]):
                 continue
             found.append((index, x, y))
             if len(found) == count:
                 return found
         raise AssertionError(f"only {len(found)} cells of {layer} can be pointed at")
+
+    def spot_on(self, layer: str) -> tuple[float, float]:
+        """A pixel in which a layer, open or closed, is nearest to the person and nothing of the page covers it."""
+        item = next(p for p in self.scene.placements if p.name == layer)
+        low, high = item.bounds
+        u, v = (grid.reshape(-1, 1) for grid in np.meshgrid(*[np.linspace(0.06, 0.94, 12)] * 2))
+        front = np.concatenate([low[0] + u * (high[0] - low[0]), low[1] + v * (high[1] - low[1])], axis=1)
+        pixels = self.to_pixels(np.column_stack([front, np.full(len(front), high[2])]))
+        camera, (left, top, width, height) = self.camera(), self.area()
+        for x, y in pixels.tolist():
+            hit = self.scene.pick(camera.ray(x - left, y - top, width, height))
+            if hit is not None and hit.layer == layer and self.page.evaluate(FREE, [x, y]):
+                return x, y
+        raise AssertionError(f"no part of {layer} can be pointed at")
 
     def point_at(self, x: float, y: float) -> dict[str, Any]:
         """Hover, and return what the read-out says: its text and its data attributes."""
@@ -281,6 +296,11 @@ class Visit:
 
     def close(self) -> None:
         self.context.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put these tests last: Playwright keeps an event loop in this thread, in which no other can run."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 @pytest.fixture(scope="session")

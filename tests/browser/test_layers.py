@@ -1,0 +1,182 @@
+"""Opening and closing layers, the list of layers, the look, legend, colour bar and read-outs, clear and reset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.browser
+
+# Records, at every frame, the sum of the cells' coordinates and of those that they come to rest at.
+WATCH = """() => {
+    window.watched = [];
+    const sum = (a) => a.reduce((total, x) => total + x, 0);
+    const look = () => {
+        const { mesh, rest } = stage.surfaces.cells;
+        watched.push([performance.now(), sum(mesh.getPoints().getData()), sum(rest), rest.length]);
+        if (!window.watchEnds) requestAnimationFrame(look);
+    };
+    window.watchEnds = false;
+    look();
+}"""
+WATCHED = "() => { window.watchEnds = true; return watched; }"
+
+
+def is_open(visit: Any, layer: str) -> bool:
+    return layer in visit.scene.look.open
+
+
+def click(visit: Any, layer: str) -> None:
+    """Click a layer where it is seen, and wait for what comes of it."""
+    visit.page.mouse.click(*visit.spot_on(layer))
+    visit.settle()
+
+
+@pytest.mark.parametrize("layer", ["conv1", "pool2", "fc1", "output", "input"])
+def test_a_click_opens_and_closes(digits: Any, layer: str) -> None:
+    was = digits.points()
+    click(digits, layer)
+    assert is_open(digits, layer)
+    assert digits.find("card-name").inner_text() == layer
+    shown = digits.points()
+    np.testing.assert_allclose(shown, digits.scene.cells.points, rtol=1e-6)
+    assert len(shown) > len(was) or layer in ("output", "input"), "every map has its own box"
+    digits.find("card-close").click()
+    digits.settle()
+    click(digits, layer)
+    assert not is_open(digits, layer)
+    np.testing.assert_array_equal(digits.points(), was)
+
+
+@pytest.mark.parametrize("layer", ["add", "cat", "wide", "grouped"])
+def test_merges_and_long_vectors_open_too(animals: Any, layer: str) -> None:
+    click(animals, layer)
+    assert is_open(animals, layer)
+    np.testing.assert_allclose(animals.points(), animals.scene.cells.points, rtol=1e-6)
+    animals.find("card-close").click()
+    animals.settle()
+    click(animals, layer)
+    assert not is_open(animals, layer)
+
+
+@pytest.mark.parametrize("milliseconds", [300, 0])
+def test_layers_move_to_their_new_places(digits: Any, milliseconds: int) -> None:
+    digits.choose(animation=milliseconds)
+    digits.page.evaluate(WATCH)
+    click(digits, "conv2")
+    times, sums, rests, sizes = np.array(digits.page.evaluate(WATCHED)).T
+    moving = sizes > sizes[0]
+    under_way = moving & (sums != rests)
+    if milliseconds == 0:
+        assert not under_way.any(), "at once"
+        return
+    assert under_way.sum() >= 3, "several frames show it on its way"
+    steps = np.diff(sums[moving])
+    assert (steps <= 1e-3).all() or (steps >= -1e-3).all(), "and none goes back"
+    arrived = times[moving & (sums == rests)].min()
+    assert 200 <= arrived - times[under_way].min() <= 2000
+
+
+def test_open_all_close_all_and_the_view_follows(digits: Any) -> None:
+    first = digits.camera()
+    digits.press("open-all")
+    assert {p.name for p in digits.scene.placements} == digits.scene.look.open
+    opened = digits.camera()
+    assert opened != first, "still at home, the view keeps everything in frame"
+    digits.page.mouse.move(300, 300)
+    digits.page.mouse.down()
+    digits.page.mouse.move(340, 300, steps=3)
+    digits.page.mouse.up()
+    digits.settle()
+    own = digits.camera()
+    digits.press("close-all")
+    assert not digits.scene.look.open
+    assert digits.camera() == own, "a view of one's own is left alone"
+
+
+def test_the_list_finds_selects_and_opens(digits: Any) -> None:
+    digits.press("tab-layers")
+    listed = digits.page.locator("[data-testid^=layer-]").all_inner_texts()
+    assert [text.split("\n")[0] for text in listed][:3] == ["input", "conv1", "relu1"]
+    digits.find("find-layer").locator("input").fill("CONV")
+    digits.wait_until("document.querySelectorAll('[data-testid^=layer-]').length === 2")
+    digits.press("toggle-conv2")
+    assert digits.scene.look.open == {"conv2"}
+    assert digits.find("toggle-conv2").get_attribute("aria-expanded") == "true"
+    digits.press("toggle-conv2")
+    assert digits.scene.look.open == set()
+    digits.press("layer-conv1")
+    assert digits.find("card-name").inner_text() == "conv1"
+    digits.find("find-layer").locator("input").fill("no such layer")
+    digits.wait_until("document.querySelectorAll('[data-testid^=layer-]').length === 0")
+
+
+def test_choices_of_the_look_reach_the_scene(digits: Any) -> None:
+    digits.press("tab-layers")
+    for name, label, value in (
+        ("encoding", "signed, zero neutral", "signed"),
+        ("scaling", "each map", "map"),
+        ("aggregate", "maximum of the maps", "max"),
+        ("arrangement", "row", "row"),
+    ):
+        digits.find(name).click()
+        digits.page.get_by_role("option", name=label, exact=True).click()
+        digits.wait_until("([name, value]) => trame.state.get(name) === value", [name, value])
+        digits.settle()
+        assert getattr(digits.scene.look, name) == value
+    assert "of each feature map" in digits.find("colour-bar").inner_text()
+    assert digits.scene.theme.dark
+    digits.press("toggle-theme")
+    assert not digits.scene.theme.dark
+    assert digits.picture()[300, 3].tolist() == list(digits.scene.theme.background)
+
+
+def test_legend_bar_and_times_are_shown_and_hidden(digits: Any) -> None:
+    kinds = digits.find("legend").locator("li").all_inner_texts()
+    assert kinds == [kind for kind, _ in digits.scene.legend()]
+    shown = (
+        digits.find("legend")
+        .locator(".tv-dot")
+        .evaluate_all("(d) => d.map((e) => getComputedStyle(e).backgroundColor)")
+    )
+    assert shown == [f"rgb({r}, {g}, {b})" for _, (r, g, b) in digits.scene.legend()]
+    for button, part in (("toggle-legend", "legend"), ("toggle-bar", "colour-bar")):
+        assert digits.find(button).get_attribute("aria-pressed") == "true"
+        digits.press(button)
+        assert digits.find(part).count() == 0
+        assert digits.find(button).get_attribute("aria-pressed") == "false"
+        digits.press(button)
+        assert digits.find(part).is_visible()
+    assert digits.find("stats").count() == 0
+    digits.press("toggle-stats")
+    digits.find("stage").focus()
+    digits.page.keyboard.press("ArrowLeft")
+    digits.page.keyboard.press("ArrowLeft")
+    digits.wait_until("/[1-9]\\d* ms a frame/.test(document.querySelector('[data-testid=stats]').textContent)")
+
+
+def test_clear_empties_the_data_and_reset_also_the_view(digits: Any) -> None:
+    home = digits.camera()
+    click(digits, "conv1")
+    digits.find("stage").focus()
+    digits.page.keyboard.press("ArrowLeft")
+    digits.settle()
+    own = digits.camera()
+    digits.find("pad-clear").click()
+    digits.wait_until("document.querySelector('[data-testid=prediction-text]').textContent.startsWith('Draw a digit')")
+    digits.settle()
+    assert not digits.scene.trace["input"].values.any()
+    assert is_open(digits, "conv1")
+    assert digits.camera() == own
+    assert digits.find("preview").count() == 0
+    digits.find("sample-3").click()
+    digits.wait_until("document.querySelector('[data-testid=truth]')")
+    digits.find("reset").click()
+    digits.wait_until("!document.querySelector('[data-testid=truth]')")
+    digits.wait_until("!document.querySelector('[data-testid=card]')")
+    digits.settle()
+    assert not digits.scene.trace["input"].values.any()
+    assert not digits.scene.look.open
+    assert digits.camera() == home
