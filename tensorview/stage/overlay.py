@@ -1,7 +1,7 @@
 """Title, legend and colour bar on a picture, in scale with its size.
 
-The first view runs from the lower left to the upper right, so the title stands at the top left and the legend with the
-colour bar at the bottom right, where the network is not.
+The title stands at the top left. The legend with the colour bar stands at the bottom right, where a network in its
+first view seldom is, or where else at the edge it hides least.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ TITLE, TEXT, SMALL = 26, 15, 13
 BAR = (220, 11)
 SWATCH = 13
 VEIL = 0.8
+PLACES = 5  # along an edge of the picture, for the legend and the colour bar
 LEAST = 8  # letters are never smaller
 MOST_RANGES = 6
 LEAST_SCALE_OF_RANGES = 0.45
@@ -45,11 +46,16 @@ class Overlay:
         margin = self._px(MARGIN)
         if title:
             self._place(picture, self.title(title), (margin, round(margin * 0.8)))
-        parts = [self.legend()] * legend + [self.colour_bar()] * colour_bar
-        if parts:
-            panel = self._fitted(below(parts, self._px(18)))
-            at = (max(0, self.size[0] - margin - panel.width), max(0, self.size[1] - margin - panel.height))
+        if legend or colour_bar:
+            panels = [self.panel(legend, colour_bar, ranges) for ranges in (True, False)[: 1 + colour_bar]]
+            found = [(*self._free_place(picture, panel.size), panel) for panel in panels]
+            _, at, panel = min(found, key=lambda each: each[0])
             self._place(picture, panel, at)
+
+    def panel(self, legend: bool, colour_bar: bool, ranges: bool) -> Image.Image:
+        """Legend and colour bar, one below the other; smaller where they would fill the picture."""
+        parts = [self.legend()] * legend + [self.colour_bar(ranges)] * colour_bar
+        return self._fitted(below(parts, self._px(18)))
 
     def title(self, text: str) -> Image.Image:
         """One line at the width of the picture at most: smaller letters where it is longer, then an ellipsis."""
@@ -66,15 +72,15 @@ class Overlay:
         """The kinds of layer, each with its hue."""
         return below([self._named_swatch(hue, kind) for kind, hue in self.scene.legend()], self._px(3))
 
-    def colour_bar(self) -> Image.Image:
-        """What the colours say, with the numbers."""
+    def colour_bar(self, with_ranges: bool = True) -> Image.Image:
+        """What the colours say, with the numbers of single layers or without."""
         ends = [self._small(text) for text in self._ends()]
         width, height = (max(1, self._px(n)) for n in BAR)
         width = max(width, sum(piece.width for piece in ends) + LEAST * (len(ends) - 1))
         bar = gradient(self._bar_colours(), width, height, height / 3)
         parts = [self._small(self._caption(), muted=True), bar, spread(ends, width)]
         ranges = self._range_table()
-        if ranges:
+        if ranges and with_ranges:
             parts.append(ranges)
         special = self._special()
         if special:
@@ -159,6 +165,27 @@ class Overlay:
             return panel
         return panel.resize((max(1, int(panel.width * factor)), max(1, int(panel.height * factor))))
 
+    def _free_place(self, picture: Image.Image, room: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+        """The share of a panel that lies on the network, and where along the picture's edges that is least.
+
+        Of places that are as free it is the one nearest to the bottom right.
+        """
+        margin = self._px(MARGIN)
+        right, bottom = (max(0, side - margin - length) for side, length in zip(self.size, room, strict=True))
+        steps = np.linspace(1, 0, PLACES)
+        left, top = min(margin, right), min(margin, bottom)
+        places = [
+            (round(left + (right - left) * x), round(top + (bottom - top) * y))
+            for x in steps
+            for y in steps
+            if {x, y} & {0, 1}
+        ]
+        places.sort(key=lambda place: math.hypot(right - place[0], bottom - place[1]))
+        pixels = np.asarray(picture)
+        drawn = (pixels[..., 3] > 0) & (pixels[..., :3] != self.theme.background).any(axis=2)
+        shares = [_share(drawn, place, room) for place in places]
+        return min(shares), places[shares.index(min(shares))]
+
     def _place(self, picture: Image.Image, piece: Image.Image, at: tuple[int, int]) -> None:
         """Lay `piece` onto the picture; what does not fit is cut off."""
         if picture.getpixel((0, 0))[3] == 255:  # type: ignore[index]  # RGBA
@@ -166,6 +193,12 @@ class Overlay:
             veil = rounded(piece.width + 2 * pad, piece.height + 2 * pad, pad).point(lambda a: round(a * VEIL))
             _lay(picture, solid(self.theme.background, veil), at[0] - pad, at[1] - pad)
         _lay(picture, piece, *at)
+
+
+def _share(drawn: np.ndarray, place: tuple[int, int], room: tuple[int, int]) -> float:
+    """Share of a rectangle that is drawn on, in steps of a hundredth."""
+    x, y = place
+    return round(float(drawn[y : y + room[1], x : x + room[0]].mean()), 2)
 
 
 def _lay(picture: Image.Image, piece: Image.Image, x: int, y: int) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tensorview.capture import Layer, Trace
 from tensorview.scene import THEMES, Scene, Theme
-from tensorview.stage.overlay import Overlay, number
+from tensorview.stage.overlay import MARGIN, PADDING, Overlay, number
 from tensorview.stage.pieces import below, beside, gradient, rounded, spread, table
 
 SIZE = (1280, 720)
@@ -48,6 +48,29 @@ def test_the_title_is_at_the_top_left_and_the_legend_at_the_bottom_right(scene: 
     assert top > 360
     assert 1240 < right < SIZE[0]
     assert 680 < bottom < SIZE[1]
+
+
+@pytest.mark.parametrize("taken", ["bottom", "right"])
+def test_the_legend_makes_way_for_the_network(scene: Scene, taken: str) -> None:
+    picture = blank(scene, SIZE)
+    picture.paste((9, 99, 9, 255), (300, 300, *SIZE) if taken == "bottom" else (700, 0, *SIZE))
+    before = picture.copy()
+    Overlay(scene, SIZE).draw(picture, None, True, True)
+    kept = (np.asarray(before) == (9, 99, 9, 255)).all(axis=2)
+    assert (np.asarray(picture)[kept] == (9, 99, 9, 255)).all()
+    assert picture.tobytes() != before.tobytes()
+
+
+def test_where_room_is_short_the_numbers_of_single_layers_are_left_out(scene: Scene) -> None:
+    overlay = Overlay(scene, SIZE)
+    whole, short = (overlay.panel(True, True, ranges) for ranges in (True, False))
+    assert short.height < whole.height
+    picture = Image.new("RGBA", SIZE, (9, 99, 9, 255))
+    free = (SIZE[0] - whole.width - 60, SIZE[1] - short.height - MARGIN - 2)
+    picture.paste((*scene.theme.background, 255), (*free, *SIZE))
+    before = picture.copy()
+    overlay.draw(picture, None, True, True)
+    assert changed(before, picture)[1] == SIZE[1] - MARGIN - short.height - PADDING
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for(scene: Scene) -> None:
