@@ -2,34 +2,76 @@
 
 from __future__ import annotations
 
+import random
 from types import TracebackType
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .provenance import version
+
+
+class Saved(NamedTuple):
+    """A buffer and what it held."""
+
+    module: nn.Module
+    name: str
+    buffer: Tensor
+    copy: Tensor
+    version: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was replaced or holds other values; batch norm writes without counting its writes."""
+        if self.module._buffers.get(self.name) is not self.buffer:
+            return True
+        return version(self.buffer) != self.version or not _same(self.buffer, self.copy)
+
+    def put_back(self) -> None:
+        """Give the buffer its values again, and the module its buffer."""
+        if version(self.buffer) != self.version or not _same(self.buffer, self.copy):
+            with torch.inference_mode(self.buffer.is_inference()):
+                self.buffer.copy_(self.copy)
+        self.module._buffers[self.name] = self.buffer
+
 
 class Unchanged:
-    """A context in which a forward pass leaves buffers and torch's random generators (CPU, CUDA) as they were.
+    """A context in which a forward pass leaves buffers and random generators as they were.
 
+    The generators are torch's (CPU, CUDA), and those of Python and numpy: these cost as much as a small layer, so
+    that of a model in eval mode they are saved in the first pass, and later only if that pass drew from them.
     Buffers of modules in training mode are copied (batch norm's running statistics), and in the first pass those
     of modules from outside torch.nn too; later passes copy only those of them that did change, so that a constant
     mask is not copied each time.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self._modules = [module for module in model.modules() if any(b is not None for b in module._buffers.values())]
+        self._children = [(m._modules, list(m._modules.values())) for m in model.modules() if m._modules]
         self._changing: set[tuple[int, str]] | None = None
-        self._saved: list[tuple[nn.Module, str, Tensor, Tensor]] = []
+        self._draws: bool | None = None
+        self._saved: list[Saved] = []
+        self._plain: tuple[Any, Any] | None = None
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a module of the model was replaced, added or taken away since this was made."""
+        return not all(list(found.values()) == known for found, known in self._children)
 
     def __enter__(self) -> None:
         self._saved = [
-            (module, name, buffer, buffer.detach().clone())
+            Saved(module, name, buffer, buffer.detach().clone(), version(buffer))
             for module in self._modules
             for name, buffer in module._buffers.items()
             if buffer is not None and self._may_change(module, name)
         ]
         self._random = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        draws = self._draws is not False or self._model.training
+        self._plain = (random.getstate(), np.random.get_state()) if draws else None  # noqa: NPY002 (not drawn from)
 
     def _may_change(self, module: nn.Module, name: str) -> bool:
         if module.training:
@@ -44,14 +86,23 @@ class Unchanged:
         torch.set_rng_state(self._random)
         if self._cuda is not None:
             torch.cuda.set_rng_state_all(self._cuda)
+        if self._plain is not None:
+            self._put_generators_back(*self._plain)
         if self._changing is None:
-            self._changing = {
-                (id(module), name)
-                for module, name, buffer, copy in self._saved
-                if module._buffers.get(name) is not buffer or not torch.equal(buffer, copy)
-            }
+            self._changing = {(id(saved.module), saved.name) for saved in self._saved if saved.changed}
         with torch.no_grad():
-            for module, name, buffer, copy in self._saved:
-                buffer.copy_(copy)
-                module._buffers[name] = buffer
+            for saved in self._saved:
+                saved.put_back()
         self._saved = []
+
+    def _put_generators_back(self, python: Any, numpy: Any) -> None:
+        now: Any = np.random.get_state()  # noqa: NPY002
+        drawn = random.getstate() != python or now[2:] != numpy[2:] or not np.array_equal(now[1], numpy[1])
+        if drawn:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+        self._draws = bool(self._draws) or drawn
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other)

@@ -7,6 +7,7 @@ import fnmatch
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from threading import RLock
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ from .recorder import Recorder
 from .replay import Replay
 from .state import Unchanged
 from .trace import Trace
+
+# Hooks and random generators belong to the whole process: captures in several threads take turns.
+_one_at_a_time = RLock()
 
 Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | None
 
@@ -77,8 +81,14 @@ class Tracer:
         Raises:
             CaptureError: when the forward pass raises, with what did run in `.trace`; for an empty batch.
         """
+        with _one_at_a_time:
+            return self._trace(x)
+
+    def _trace(self, x: Any) -> Trace:
         args, kwargs, tensors = arrange(self._model, x)
         signature = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
+        if self._unchanged.outdated:
+            self._plan, self._unchanged = None, Unchanged(self._model)
         if self._plan is not None and signature == self._signature:
             # What goes wrong here goes wrong again in the full pass, which can say where.
             with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._uncompiled():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import random
 import threading
 import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -107,6 +109,59 @@ def test_dropout_in_train_mode_draws_what_the_next_forward_draws():
     drawn = model(x)[0].numpy()
     assert (traced[0] == drawn).all()
     assert (traced[1] == drawn).all()
+
+
+class Drawing(nn.Module):
+    """Draws from the generators of Python, numpy and torch."""
+
+    def forward(self, x):
+        return x + random.random() + np.random.random() + torch.rand(())  # noqa: NPY002
+
+
+def seeded() -> None:
+    random.seed(1)
+    np.random.seed(2)  # noqa: NPY002
+    torch.manual_seed(3)
+
+
+def test_every_random_generator_is_put_back():
+    model, x = nn.Sequential(Drawing()).eval(), torch.zeros(1, 3)
+    tracer = Tracer(model)
+    seeded()
+    traced = [tracer(x)["0"].values for _ in range(3)]
+    drawn = model(x)[0].numpy()
+    assert all((values == drawn).all() for values in traced)
+    assert (tracer(x)["0"].values != drawn).all()
+    seeded()
+    assert (model(x)[0].numpy() == drawn).all()
+
+
+def test_a_batch_norm_swapped_between_calls_keeps_its_statistics():
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train(), torch.rand(8, 4)
+    tracer = Tracer(model)
+    tracer(x)
+    model[1] = nn.BatchNorm1d(4)
+    before = snapshot(model)
+    trace = tracer(x)
+    assert_same(before, snapshot(model))
+    assert [layer.name for layer in trace] == ["0", "1"]
+
+
+def test_buffers_that_do_not_change_are_not_written_to():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mask", torch.ones(4))
+
+        def forward(self, x):
+            return x * self.mask
+
+    model = Masked()
+    weight = torch.ones(1, 4, requires_grad=True)
+    loss = model(weight).sum()  # autograd holds the mask until backward
+    capture(model, torch.rand(1, 4))
+    loss.backward()
+    assert weight.grad is not None
 
 
 def test_the_users_own_hooks_stay_and_their_result_is_what_is_seen():
