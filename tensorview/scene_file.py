@@ -46,6 +46,7 @@ class SceneFile:
         input: path of an image or a .npy file; "sample:7" for one of the model's samples, counted from 0; None for
             sample 7, its last one where it has fewer, and zeros where it has none.
         open: names of the layers that show every map; "*" opens all.
+        expanded: names of the modules whose parts are shown one by one; None for about twenty boxes.
         theme, encoding, scaling, value_range, arrangement, aggregate: as in `Look`.
         title: a line for pictures.
         camera: None for the first view.
@@ -58,6 +59,7 @@ class SceneFile:
     input_shape: tuple[int, ...] | None = None
     input: str | None = None
     open: tuple[str, ...] = ()
+    expanded: tuple[str, ...] | None = None
     theme: str = "dark"
     encoding: str = "kind"
     scaling: str = "layer"
@@ -128,11 +130,13 @@ class SceneFile:
             camera: where the view is seen from; None for the scene's own.
             input: what was shown, as the attribute says it.
         """
-        look, order = scene.look, [layer.name for layer in scene.layers]
+        look, order = scene.look, [layer.name for layer in scene.all_layers]
+        usual = look.expanded == scene.modules.first_view()
         return cls(
             model=subject.name,
             input=input,
             open=tuple(name for name in order if name in look.open),
+            expanded=None if usual else tuple(name for name in scene.modules.names if name in (look.expanded or ())),
             title=subject.title or None,
             camera=camera or scene.camera,
             **{name: getattr(look, name) for name in _LOOK if name != "theme"},
@@ -193,7 +197,8 @@ class SceneFile:
         Raises:
             SceneError: a choice does not exist.
         """
-        return Look(class_names=class_names, **{name: getattr(self, name) for name in _LOOK})
+        expanded = None if self.expanded is None else frozenset(self.expanded)
+        return Look(class_names=class_names, expanded=expanded, **{name: getattr(self, name) for name in _LOOK})
 
     def scene(self, trace: Trace, subject: Subject, aspect: float = 16 / 9) -> Scene:
         """The scene of a trace; of a pass that failed, those layers are open that ran. Raises what `Scene` raises."""

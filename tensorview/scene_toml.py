@@ -132,6 +132,7 @@ _KEYS: dict[str, tuple[str, Take]] = {
     "input_shape": ("a list of positive whole numbers", _sizes),
     "input": _TEXT,
     "open": ("a list of names of layers", _names),
+    "expanded": ("a list of names of modules", _names),
     "theme": _TEXT,
     "encoding": _TEXT,
     "scaling": _TEXT,

@@ -9,7 +9,6 @@ from typing import Any
 
 from ..opening import Subject, open_model
 from ..scene import Camera, Look
-from ..scene.look import opened
 from .session import Session
 
 
@@ -66,7 +65,7 @@ def explore(
     Args:
         model: an `nn.Module`, a `Subject`, or what `open_model` takes.
         x: an input with its batch dimension, `(1, C, H, W)` for images; by default a sample of the model's or zeros.
-        open: layers to open, by name; `"*"` opens all.
+        open: layers and modules to open, by name; `"*"` opens all.
         look: how it looks; keywords (`theme=`, `encoding=`, ...) replace single fields of it.
         camera: where to look from; by default everything is in frame.
         host: the address to bind; another than this machine's own needs a `token`.
@@ -85,10 +84,7 @@ def explore(
         ServerError: the page cannot be served.
     """
     subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
-    session = Session(subject, x, (look or Look()).changed(**choices), camera)
-    if open is not None:
-        session.set_open(opened(open, [layer.name for layer in session.scene.layers]))
-        session.start_look = session.scene.look
+    session = Session(subject, x, (look or Look()).changed(**choices), camera, open)
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
 
 

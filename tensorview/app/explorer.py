@@ -66,16 +66,7 @@ class Explorer(TrameApp):
     def _describe(self) -> None:
         """Put into words what the scene now shows."""
         state, scene = self.state, self.session.scene
-        state.layers = [
-            {
-                "name": item.name,
-                "kind": item.kind,
-                "shape": texts.shape_text(scene.layers[item.layer].shape),
-                "open": item.name in scene.look.open,
-                "hue": texts.css_colour(scene.theme.hue(item.kind)),
-            }
-            for item in scene.placements
-        ]
+        state.layers = texts.layer_rows(scene)
         state.legend = [{"kind": kind, "hue": texts.css_colour(hue)} for kind, hue in scene.legend()]
         state.bar = texts.colour_bar(scene)
         self._describe_values()
@@ -178,6 +169,10 @@ class Explorer(TrameApp):
         self._read_out()
 
     def stage_clicked(self, spot: list[float], camera: Camera) -> None:
+        module = self.session.scene.pick_module(camera.ray(*spot))
+        if module is not None:
+            self.toggle_layer(module)
+            return
         hit = self.session.hit(camera, *spot)
         if hit is not None:
             self.select_layer(hit.layer)
@@ -186,17 +181,20 @@ class Explorer(TrameApp):
     # Layers --------------------------------------------------------------------------------------------------------
 
     def toggle_layer(self, name: str) -> None:
-        opened = self.session.scene.look.open
-        if self.session.layer(name) is not None:
-            self._scene_changed(self.session.set_open(opened ^ {name}))
+        old = self.session.toggle(name)
+        if old is not None:
+            self._scene_changed(old)
 
     def open_all(self) -> None:
-        self._scene_changed(self.session.set_open(layer.name for layer in self.session.scene.layers))
+        self._scene_changed(self.session.open_all())
 
     def close_all(self) -> None:
-        self._scene_changed(self.session.set_open(()))
+        self._scene_changed(self.session.close_all())
 
     def select_layer(self, name: str) -> None:
+        old = self.session.reveal(name)
+        if old is not None:
+            self._scene_changed(old)
         layer = self.session.layer(name)
         self.state.selected = name if layer is not None else ""
         self.state.card = texts.card(layer) if layer is not None else None

@@ -163,11 +163,13 @@ def _layers() -> None:
         hide_details=True,
         raw_attrs=['data-testid="find-layer"'],
     )
-    rows = "layers.filter((l) => !query || l.name.toLowerCase().includes(query.toLowerCase()))"
+    rows = "layers.filter((l) => query ? l.name.toLowerCase().includes(query.toLowerCase()) : l.shown)"
     with v3.VVirtualScroll(items=(rows,), item_height=44, classes="tv-layers", raw_attrs=['data-testid="layers"']):
         with v3.Template(raw_attrs=['v-slot:default="{ item }"']):
             with html.Div(
-                classes="tv-layer", raw_attrs=[":class=\"{ 'tv-layer--selected': item.name === selected }\""]
+                classes="tv-layer",
+                style=("`padding-left: ${8 + 12 * (query ? 0 : item.depth)}px`",),
+                raw_attrs=[":class=\"{ 'tv-layer--selected': item.name === selected }\""],
             ):
                 html.Span(classes="tv-dot", style=("`background: ${item.hue}`",))
                 with html.Button(

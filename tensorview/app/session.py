@@ -37,12 +37,21 @@ class Session:
         x: the first input with its batch dimension; by default a sample, or zeros where the model has none.
         look: how the scene looks.
         camera: where the page looks from at first; `None` for a view that has everything in frame.
+        open: layers and modules to open, by name; `"*"` opens all.
 
     Raises:
         CaptureError: the forward pass raised before a layer had run.
+        SceneError: there is no layer or module of a name.
     """
 
-    def __init__(self, subject: Subject, x: Any = None, look: Look | None = None, camera: Camera | None = None) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        x: Any = None,
+        look: Look | None = None,
+        camera: Camera | None = None,
+        open: str | Iterable[str] | None = None,
+    ) -> None:
         self.subject = subject
         self._tracer = Tracer(subject.module)
         self.truth: int | None = None
@@ -56,7 +65,7 @@ class Session:
         if x is not None and subject.input_spec.is_image and tuple(x.shape[1:]) == subject.input_spec.shape:
             self.preview = subject.preview(x[:1])
         trace, self.failure = self.run(first)
-        self.scene = Scene(trace, look=look, camera=camera)
+        self.scene = Scene(trace, open, look=look, camera=camera)
         self.start_look = self.scene.look
 
     # Inputs --------------------------------------------------------------------------------------------------------
@@ -111,12 +120,11 @@ class Session:
     def show(self, trace: Trace, failure: str = "") -> Shown:
         """Take a new trace into the scene."""
         self.failure = failure
-        old = self.scene
-        same = [(x.name, x.shape) for x in old.layers] == [(x.name, x.shape) for x in (*trace.inputs, *trace.layers)]
-        if same:
+        old, layers = self.scene, (*trace.inputs, *trace.layers)
+        if [(x.name, x.shape) for x in old.all_layers] == [(x.name, x.shape) for x in layers]:
             return Shown(old.update(trace), failure)
-        names = {x.name for x in (*trace.inputs, *trace.layers)}
-        look = old.look.changed(open=frozenset(old.look.open & names))
+        names = {x.name for x in layers}
+        look = old.look.changed(open=frozenset(old.look.open & names), expanded=None)
         self.scene = Scene(trace, look=look)
         return Shown(None, failure)
 
@@ -128,11 +136,42 @@ class Session:
 
     def reset_look(self) -> Scene:
         """Show what was open at first; returns the scene that was."""
-        return self._rebuild(self.scene.look.changed(open=self.start_look.open))
+        return self.change(open=self.start_look.open, expanded=self.start_look.expanded)
 
-    def set_open(self, names: Iterable[str]) -> Scene:
-        """Open just these layers; returns the scene that was."""
-        return self._rebuild(self.scene.look.changed(open=frozenset(names)))
+    def toggle(self, name: str) -> Scene | None:
+        """Open or close a layer, or a module into its parts.
+
+        What is hidden in a closed module is opened, and all around it. Returns the scene that was, `None` where there
+        is no layer or module of that name.
+        """
+        scene, shown = self.scene, {layer.name for layer in self.scene.layers}
+        opened, expanded = scene.look.open, scene.look.expanded or frozenset()
+        if name in scene.modules.names:
+            hidden = name not in shown and name not in expanded
+            around = scene.modules.around(name) if hidden else frozenset()
+            return self.change(expanded=(expanded ^ {name}) | around)
+        if self.layer(name) is None:
+            return None
+        if name in shown:
+            return self.change(open=opened ^ {name})
+        return self.change(open=opened | {name}, expanded=expanded | scene.modules.around(name))
+
+    def reveal(self, name: str) -> Scene | None:
+        """Open the modules around a layer or module that is hidden; returns the scene that was, `None` if none is."""
+        scene = self.scene
+        expanded = scene.look.expanded or frozenset()
+        known = self.layer(name) is not None or name in scene.modules.names
+        around = scene.modules.around(name) if known else frozenset()
+        return None if around <= expanded else self.change(expanded=expanded | around)
+
+    def open_all(self) -> Scene:
+        """Open every module and show every map; returns the scene that was."""
+        names = frozenset(layer.name for layer in self.scene.all_layers)
+        return self.change(open=names, expanded=frozenset(self.scene.modules.names))
+
+    def close_all(self) -> Scene:
+        """Show about twenty closed boxes; returns the scene that was."""
+        return self.change(open=frozenset(), expanded=None)
 
     def _rebuild(self, look: Look) -> Scene:
         old = self.scene
@@ -160,5 +199,6 @@ class Session:
         return []
 
     def layer(self, name: str) -> Layer | None:
-        """The layer or input of that name."""
-        return next((layer for layer in self.scene.layers if layer.name == name), None)
+        """The layer, input or closed module of that name, shown or hidden."""
+        every = (*self.scene.layers, *self.scene.all_layers)
+        return next((layer for layer in every if layer.name == name), None)

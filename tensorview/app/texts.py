@@ -176,3 +176,28 @@ def colour_bar(scene: Scene) -> dict[str, str]:
 def css_colour(rgb: tuple[int, int, int]) -> str:
     """`#f0be28` for `(240, 190, 40)`."""
     return "#" + bytes(rgb).hex()
+
+
+def layer_rows(scene: Scene) -> list[dict[str, Any]]:
+    """The list of layers: every layer and every module before its parts.
+
+    Each has its `name`, `kind`, `shape` in words, `hue`, how many modules are around it (`depth`), whether it is
+    `open`, and whether it is `shown`, that is in no closed module.
+    """
+    modules, expanded = scene.modules, scene.look.expanded or frozenset()
+
+    def row(name: str, kind: str, shape: str, opened: bool) -> dict[str, Any]:
+        around = modules.around(name)
+        hue = css_colour(scene.theme.hue(kind))
+        place = {"depth": len(around), "shown": around <= expanded}
+        return {"name": name, "kind": kind, "shape": shape, "hue": hue, "open": opened, **place}
+
+    starting: dict[int, list[dict[str, Any]]] = {}
+    for module in modules.modules:
+        size = f"{module.stop - module.start} layers"
+        starting.setdefault(module.start, []).append(row(module.name, "module", size, module.name in expanded))
+    rows: list[dict[str, Any]] = []
+    for i, layer in enumerate(scene.all_layers):
+        rows += starting.get(i, [])
+        rows.append(row(layer.name, layer.kind, shape_text(layer.shape), layer.name in scene.look.open))
+    return rows

@@ -38,7 +38,7 @@ def scene_message(scene: Scene, serial: int, camera: Camera | None = None) -> di
             "names": surface_arrays(scene.names),
             "shares": surface_arrays(scene.shares),
         },
-        "lines": {"links": line_arrays(scene.links), "frames": line_arrays(scene.frames)},
+        "lines": {name: line_arrays(getattr(scene, name)) for name in ("links", "frames", "brackets")},
         "pages": {page.name: page_arrays(page, text) for page in scene.pages},
         "depth": packed([item.centre[2] for item in scene.placements], "<f4"),
         "camera": None if camera is None else camera_values(camera),

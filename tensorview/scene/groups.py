@@ -1,14 +1,14 @@
 """Modules nest, and so does the scene: the layers of a module that is not expanded are shown as one box.
 
-A box stands for a run of layers that follow each other in execution order. It shows what the run hands on: the values of
-its last layer that something outside of it uses.
+A box stands for a run of layers that follow each other in execution order. It shows what the run hands on: the values
+of its last layer that something outside of it uses.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import SceneError
@@ -36,6 +36,16 @@ class Node:
     stop: int
     output: int
     path: str = ""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A run of two layers or more in one module: `layers[start:stop]`, with `depth` modules around it."""
+
+    name: str
+    start: int
+    stop: int
+    depth: int
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,15 @@ class Grouping:
         self._paths = [
             module_paths(name) if layer.kind != "input" else [] for name, layer in zip(self._names, layers, strict=True)
         ]
+        self._index = {name: i for i, name in enumerate(self._names)}
         self._used = _last_use(layers, outputs)
         self._runs = self._find_runs()
+
+    @property
+    def modules(self) -> list[Module]:
+        """Every module that can be closed into a box, by where it starts, the outer ones first."""
+        every = [Module(name, *run) for name, run in self._runs.items()]
+        return sorted(every, key=lambda module: (module.start, module.depth))
 
     @property
     def names(self) -> list[str]:
@@ -93,7 +110,7 @@ class Grouping:
         if name in self._runs:
             at, limit = self._runs[name][0], self._runs[name][2]
         else:
-            at, limit = self._names.index(name), len(name)
+            at, limit = self._index[name], len(self._names)
         return frozenset(
             run
             for run, (start, stop, depth) in self._runs.items()
@@ -184,55 +201,56 @@ def _last_use(layers: Sequence[Layer], outputs: Iterable[str]) -> list[int]:
 
 
 def shown_layers(layers: Sequence[Layer], nodes: Sequence[Node]) -> tuple[Layer, ...]:
-    """The layers that stand in the scene; a closed module is a layer of kind "module" with the values of its output."""
+    """The layers that stand in the scene; a closed module is a layer of kind "module" with the values of its output.
+
+    What feeds a closed module, or is fed by it, has its name among its parents.
+    """
+    if len(nodes) == len(layers):
+        return tuple(layers)
     home = {layers[i].name: node.name for node in nodes for i in range(node.start, node.stop)}
     return tuple(_shown(layers, node, home) for node in nodes)
 
 
 def _shown(layers: Sequence[Layer], node: Node, home: Mapping[str, str]) -> Layer:
-    from ..capture import Layer, ModuleInfo
-
-    inside = layers[node.start : node.stop]
-    parents = tuple(dict.fromkeys(home[p] for x in inside for p in x.parents if p in home and home[p] != node.name))
-    output = layers[node.output]
+    inside, output = layers[node.start : node.stop], layers[node.output]
+    parents = tuple(dict.fromkeys(home[p] for x in inside for p in x.parents if home.get(p, node.name) != node.name))
     if not node.path:
-        if parents == output.parents:
-            return output
-        return Layer(**{**_fields(output), "parents": parents})
+        return output if parents == output.parents else replace(output, parents=parents)
     counted = {x.module_name: x.info.parameter_count for x in inside}
-    info = ModuleInfo(text=f"{len(inside)} layers", parameter_count=sum(counted.values()))
-    return Layer(
-        **{
-            **_fields(output),
-            "name": node.name,
-            "kind": KIND,
-            "module_type": "Module",
-            "module_name": node.path,
-            "call": 1,
-            "parents": parents,
-            "info": info,
-        }
+    info = replace(
+        output.info,
+        text=f"{node.path}: {len(inside)} layers",
+        hyper={},
+        parameters=(),
+        parameter_count=sum(counted.values()),
+        formula="",
+    )
+    return replace(
+        output,
+        name=node.name,
+        kind=KIND,
+        module_type="Module",
+        module_name=node.path,
+        call=1,
+        parents=parents,
+        info=info,
     )
 
 
-def _fields(layer: Layer) -> dict[str, object]:
-    return {name: getattr(layer, name) for name in layer.__dataclass_fields__}
-
-
-def expanded_for(
-    grouping: Grouping, opened: Iterable[str], expanded: frozenset[str] | None, layers: Sequence[Layer]
-) -> frozenset[str]:
-    """The modules to expand: those asked for (by default the first view's), and those around what is to be open.
+def find(
+    names: str | Iterable[str], layers: Sequence[Layer], grouping: Grouping
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The layers and the modules of these names; `"*"` stands for all.
 
     Raises:
-        SceneError: there is no layer or module of a name; near names are offered.
+        SceneError: there is no such layer or module; near names are offered.
     """
-    known = {layer.name for layer in layers}
-    modules = frozenset(grouping.names)
-    result = grouping.first_view() if expanded is None else expanded & modules
-    for name in opened:
+    known, modules = [layer.name for layer in layers], grouping.names
+    wanted = [names] if isinstance(names, str) else list(names)
+    if "*" in wanted:
+        return frozenset(known), frozenset(modules)
+    for name in wanted:
         if name not in known and name not in modules:
-            near = difflib.get_close_matches(name, [*known, *modules], 3, 0.4) or sorted(known)[:6]
+            near = difflib.get_close_matches(name, [*known, *modules], 3, 0.4) or known[:6]
             raise SceneError(f"there is no layer {name!r} to open; near names are {', '.join(near)}")
-        result |= grouping.around(name)
-    return result | (modules & frozenset(opened))
+    return frozenset(wanted) & frozenset(known), frozenset(wanted) & frozenset(modules)

@@ -259,10 +259,23 @@ def shift_between(old: Sequence[Placement], new: Sequence[Placement]) -> tuple[n
     offset = np.zeros((len(new), 3))
     for i, item in enumerate(new):
         centre = np.asarray(item.centre)
-        was = before.get(item.name)
-        if was is None:
+        bounds = _old_bounds(item.name, before)
+        if bounds is None:
             offset[i] = centre
             continue
-        scale[i] = np.asarray(was.size) / np.asarray(item.size)
-        offset[i] = np.asarray(was.centre) - centre * scale[i]
+        scale[i] = np.ptp(bounds, axis=0) / np.asarray(item.size)
+        offset[i] = bounds.mean(axis=0) - centre * scale[i]
     return scale, offset
+
+
+def _old_bounds(name: str, before: dict[str, Placement]) -> np.ndarray | None:
+    """`(2, 3)`: where a layer was; else the closed module that it was in, or the layers that its module was."""
+    if name in before:
+        return before[name].bounds
+    around = [old for old in before if name.startswith(f"{old}.")]
+    if around:
+        return before[max(around, key=len)].bounds
+    inside = [before[old].bounds for old in before if old.startswith(f"{name}.")]
+    if not inside:
+        return None
+    return np.stack([np.min([b[0] for b in inside], axis=0), np.max([b[1] for b in inside], axis=0)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import get_args
 
@@ -22,6 +20,8 @@ class Look:
 
     Attributes:
         open: names of the layers that show every feature map.
+        expanded: names of the modules whose parts are shown one by one, the others being closed boxes; `None` for
+            those that give about twenty boxes.
         theme: "dark" or "light", or a `Theme`.
         encoding: "kind" (hue says the kind of layer, brightness and opacity the value), "sequential" or "signed".
         scaling: "layer" (one scale a layer), "map" (one a feature map) or "fixed" (`value_range` for all).
@@ -34,6 +34,7 @@ class Look:
     """
 
     open: frozenset[str] = frozenset()
+    expanded: frozenset[str] | None = None
     theme: Theme | str = "dark"
     encoding: Encoding = "kind"
     scaling: Scaling = "layer"
@@ -77,19 +78,3 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "aggregate": AGGREGATES,
     "arrangement": get_args(Arrangement),
 }
-
-
-def opened(names: str | Iterable[str], known: Sequence[str]) -> frozenset[str]:
-    """The layers that `names` opens; `"*"` opens all.
-
-    Raises:
-        SceneError: there is no such layer; near names are offered.
-    """
-    wanted = [names] if isinstance(names, str) else list(names)
-    if "*" in wanted:
-        return frozenset(known)
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 3, 0.4) or list(known[:6])
-            raise SceneError(f"there is no layer {name!r} to open; near names are {', '.join(near)}")
-    return frozenset(wanted)

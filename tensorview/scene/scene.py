@@ -12,14 +12,16 @@ from .atlas import pack
 from .camera import Camera, Ray, fit_camera
 from .colouring import Colouring, Run, check_drawable, overflowed, shown_values, store
 from .feeding import Feeding, feeding
+from .groups import KIND, Grouping, find, shown_layers
 from .labels import layer_labels, text_page
 from .layout import MOST_CUBES, Placement, arrange_layers, page_sizes
 from .links import link_lines
-from .look import Look, opened
+from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
 from .pages import Page, Patch
 from .palette import RGB, lookup_table, mix, theme_named
-from .picking import Hit, Window, outline, pick
+from .picking import Hit, Window, meet_boxes, outline, pick
+from .rails import rail_boxes, rail_labels, rail_lines, rails
 from .shares import Shares
 from .slabs import slabs_of
 
@@ -41,12 +43,16 @@ class Scene:
         aspect: width over height that the default camera fits.
 
     Attributes:
-        layers: the trace's inputs and layers, in the order in which they stand.
+        all_layers: the trace's inputs and layers, in execution order.
+        modules: which of them lie in which module.
+        layers: what stands in the scene, in order: layers, and closed modules as layers of kind "module".
+        nodes: which of all the layers each of them stands for.
         placements: one a layer.
         slabs: structured array of `mesh.SLAB`, the layers in order.
         pages: "cells" (RGBA), "names" and "shares" (coverage of text).
         cells, names, shares: the textured quads that show the pages.
-        frames, links: lines.
+        frames, links, brackets: lines; the brackets stand under expanded modules.
+        rails: where the brackets are, and of which modules.
         labels: names and shapes, two for every layer, empty where `look.labels` is off.
 
     Raises:
@@ -64,15 +70,14 @@ class Scene:
         **choices: object,
     ) -> None:
         self.trace = trace
-        self.layers: tuple[Layer, ...] = (*trace.inputs, *trace.layers)
-        if not self.layers:
+        self.all_layers: tuple[Layer, ...] = (*trace.inputs, *trace.layers)
+        if not self.all_layers:
             raise SceneError("there is nothing to draw: the trace has no layer that returned a tensor")
-        check_drawable(self.layers)
-        self._index = {layer.name: i for i, layer in enumerate(self.layers)}
-        if open is not None:
-            choices["open"] = opened(open, list(self._index))
-        self.look = (look or Look()).changed(**choices)
+        check_drawable(self.all_layers)
+        self.modules = Grouping(self.all_layers, trace.outputs)
+        self.look = self._resolved(look or Look(), open, choices)
         self.theme = theme_named(self.look.theme)
+        self._choose_layers()
         self._lay_out()
         self._draw_pages()
         self.camera = camera or self.first_camera(aspect)
@@ -80,10 +85,34 @@ class Scene:
 
     def __repr__(self) -> str:
         height, width = self.pages[0].shape
-        counts = f"{len(self.layers)} layers, {len(self.look.open)} open, {len(self.slabs)} slabs"
-        return f"Scene({counts}, page {height} x {width})"
+        boxes_ = f"{len(self.all_layers)} layers in {len(self.layers)} boxes, {len(self.look.open)} open"
+        return f"Scene({boxes_}, {len(self.slabs)} slabs, page {height} x {width})"
 
     # Building ------------------------------------------------------------------------------------------------------
+
+    def _resolved(self, look: Look, open: str | Iterable[str] | None, choices: dict[str, object]) -> Look:
+        """The look with what is open and expanded: a layer that is open is never hidden in a closed module."""
+        modules: frozenset[str] = frozenset()
+        if open is not None:
+            choices["open"], modules = find(open, self.all_layers, self.modules)
+        look = look.changed(**choices)
+        known = {layer.name for layer in self.all_layers}
+        expanded = self.modules.first_view() if look.expanded is None else look.expanded
+        expanded = (expanded | modules) & frozenset(self.modules.names)
+        for name in (look.open & known) | modules if open is not None else ():
+            expanded |= self.modules.around(name)
+        return look.changed(expanded=expanded)
+
+    def _choose_layers(self) -> None:
+        """Decide what stands in the scene: layers, and closed modules."""
+        self.nodes = self.modules.nodes(self.look.expanded or frozenset())
+        self.layers = shown_layers(self.all_layers, self.nodes)
+        self._index = {layer.name: i for i, layer in enumerate(self.layers)}
+        # A layer that is shown as it is comes from each trace; others keep all but their values.
+        self._kept = [
+            None if shown is self.all_layers[node.start] else shown
+            for node, shown in zip(self.nodes, self.layers, strict=True)
+        ]
 
     def _lay_out(self) -> None:
         look, theme = self.look, self.theme
@@ -97,12 +126,16 @@ class Scene:
             if parent in self._index
         ]
         self.links = link_lines(self.placements, edges, theme.link, mix(theme.link, theme.text, 0.35))
+        spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
+        self.rails = rails(self.placements, spans, self.edge)
+        self.brackets = rail_lines(self.rails, theme.hue(KIND), self.edge)
         self.frames = _frames(self.placements, [theme.hue(p.kind) for p in self.placements])
 
     def _class_layers(self) -> frozenset[str]:
         """Outputs that are shown as classes: vectors as long as the class names, or without names any short vector."""
         names = self.look.class_names
-        outputs = [self.layers[self._index[name]] for name in self.trace.outputs if name in self._index]
+        shows = {self.all_layers[node.output].name: i for i, node in enumerate(self.nodes)}
+        outputs = [self.layers[shows[name]] for name in self.trace.outputs if name in shows]
         fitting = [
             layer.name
             for layer in outputs
@@ -125,6 +158,7 @@ class Scene:
         self.cells: Surface = boxes(self.slabs)
         shapes = [layer.shape for layer in self.layers]
         self.labels = layer_labels(self.placements, shapes, self.edge) if self.look.labels else []
+        self.labels += rail_labels(self.rails, self.edge) if self.look.labels else []
         names = text_page(self.labels)
         self.names: Surface = names.surface
         cubes = [p for p in self.placements if p.look == "cubes"]
@@ -161,18 +195,22 @@ class Scene:
             SceneError: the layers are others, so that a new scene is needed, or their values have no colour.
         """
         layers = (*trace.inputs, *trace.layers)
-        if len(layers) != len(self.layers):
+        if len(layers) != len(self.all_layers):
             raise SceneError(
-                f"the trace has {len(layers)} layers, the scene {len(self.layers)}: build a new scene for it"
+                f"the trace has {len(layers)} layers, the scene {len(self.all_layers)}: build a new scene for it"
             )
-        for old, new in zip(self.layers, layers, strict=True):
+        for old, new in zip(self.all_layers, layers, strict=True):
             if old.shape != new.shape or old.name != new.name:
                 raise SceneError(
                     f"the scene was built for {old.name!r} of shape {old.shape}, not for {new.name!r} of {new.shape}: "
                     "build a new scene for it"
                 )
         check_drawable(layers)
-        self.trace, self.layers = trace, layers
+        self.trace, self.all_layers = trace, layers
+        self.layers = tuple(
+            layers[node.start] if kept is None else kept.with_values(layers[node.output].values)
+            for node, kept in zip(self.nodes, self._kept, strict=True)
+        )
         return self._show()
 
     def _show(self) -> list[Patch]:
@@ -219,7 +257,9 @@ class Scene:
         boxes_ = np.concatenate([p.bounds for p in self.placements])
         low, high = boxes_[::2], boxes_[1::2]
         solid = [np.where(np.array([x, y, z], bool), high, low) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-        return np.concatenate([*solid, self.names.points, self.shares.points, self.links.points]).astype(float)
+        return np.concatenate(
+            [*solid, self.names.points, self.shares.points, self.links.points, self.brackets.points]
+        ).astype(float)
 
     def first_camera(self, aspect: float = 16 / 9) -> Camera:
         """The view that faces the maps and has the whole network in frame.
@@ -232,6 +272,15 @@ class Scene:
     def pick(self, ray: Ray) -> Hit | None:
         """The nearest cell that the ray meets, `None` where it meets none."""
         return pick(ray, self.placements, self.slabs, [layer.shape for layer in self.layers], self._shares.units)
+
+    def pick_module(self, ray: Ray) -> str | None:
+        """The expanded module whose bracket the ray meets, `None` where it meets none or a cell before it."""
+        distance = meet_boxes(ray, *rail_boxes(self.rails, self.edge))
+        nearest = int(distance.argmin()) if len(distance) else -1
+        if nearest < 0 or not np.isfinite(distance[nearest]):
+            return None
+        hit = self.pick(ray)
+        return None if hit is not None and hit.distance < distance[nearest] else self.rails[nearest].name
 
     def value(self, hit: Hit) -> float | None:
         """The exact value of a picked cell; of a closed box what it shows there; `None` where none was captured."""

@@ -104,7 +104,7 @@ class Stage:
     Attributes:
         window: the `vtkRenderWindow`; nothing is drawn, and no OpenGL library is needed, before `Render` is called.
         surfaces: the textured actors "cells", "names" and "shares".
-        lines: the line actors "links", "frames" and "hover"; "hover" belongs to whoever follows a pointer.
+        lines: the line actors "links", "frames", "brackets" and "hover"; "hover" belongs to whoever follows a pointer.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -115,7 +115,7 @@ class Stage:
         self.window.AddRenderer(self.renderer)
         self.interactor = vtkRenderWindowInteractor()
         self.interactor.SetRenderWindow(self.window)
-        self.lines = {name: LineActor(name) for name in ("links", "frames", "hover")}
+        self.lines = {name: LineActor(name) for name in ("links", "frames", "brackets", "hover")}
         self.surfaces = {page.name: TexturedActor(page.name, page.smooth) for page in scene.pages}
         drawn: list[LineActor | TexturedActor] = [*self.lines.values(), *self.surfaces.values()]
         for actor in drawn:
@@ -136,6 +136,7 @@ class Stage:
             self.surfaces[surface].show(geometry, order)
         self.lines["links"].show(scene.links)
         self.lines["frames"].show(scene.frames)
+        self.lines["brackets"].show(scene.brackets)
         self.lines["hover"].show(polylines([], [], []))
         self.paint()
 

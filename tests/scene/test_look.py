@@ -20,7 +20,7 @@ from tensorview.scene import THEMES, Look, Scene
         ({"value_range": (1.0, 0.0)}, r"value_range is 1\.0 to 0\.0"),
         ({"value_range": (0.0, float("inf"))}, "value_range"),
         ({"budget": 0}, "budget is 0"),
-        ({"colour": "red"}, r"no choice 'colour'; it has open, theme"),
+        ({"colour": "red"}, r"no choice 'colour'; it has open, expanded, theme"),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -48,7 +48,7 @@ def test_a_look_is_changed_field_by_field(lenet):
     look = Look(theme="light", encoding="signed", open=frozenset({"conv1"}))
     scene = Scene(lenet, look=look, encoding="kind")
     assert scene.theme is THEMES["light"]
-    assert scene.look == look.changed(encoding="kind")
+    assert scene.look == look.changed(encoding="kind", expanded=frozenset())
     assert scene.look.open == {"conv1"}
     assert Scene(lenet, [], look=look).look.open == frozenset()
 

@@ -211,7 +211,7 @@ def test_values_in_any_memory_order_are_drawn_the_same(chain):
 
 
 def test_links_join_parent_and_child_and_skips_leave_the_axis(resnet18):
-    scene = Scene(resnet18)
+    scene = Scene(resnet18, expanded=frozenset(Scene(resnet18).modules.names))
     index = {p.name: i for i, p in enumerate(scene.placements)}
     edges = {(index[a], index[b]) for a, b in (*resnet18.graph.edges, *resnet18.graph.input_edges)}
     pairs = set()

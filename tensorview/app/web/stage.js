@@ -267,7 +267,7 @@
       mover({ scale, offset }) {
         const from = floats(scale);
         const shift = floats(offset);
-        const parts = [...Object.values(this.surfaces), this.lines.links, this.lines.frames].filter((p) => p.rest);
+        const parts = [...Object.values(this.surfaces), this.lines.links, this.lines.frames, this.lines.brackets].filter((p) => p.rest);
         return (share) => {
           for (const { mesh, rest, layers } of parts) {
             const points = new Float32Array(rest.length);
