@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -42,15 +43,31 @@ START = {
     "animation": 0,
     "message": "",
 }
-# The stage's component, which the page keeps to itself: caught when it is registered, as `window.stage`.
-CATCH_STAGE = """
-    let plugin;
-    const mixin = { created() { window.stage = this; } };
-    const caught = (app) => ({ component: (name, options) => app.component(name, { ...options, mixins: [mixin] }) });
-    Object.defineProperty(window, "tensorviewStage", {
-        get: () => plugin,
-        set: (given) => { plugin = { install: (app) => given.install(caught(app)) }; },
-    });
+# The components of the stage and the pad, which the page keeps to itself, caught when they are registered, as
+# `window.stage` and `window.pad`; and how many triggers are still to be answered, as `window.pending`.
+CATCH_COMPONENTS = """
+    window.pending = 0;
+    function count(trame) {
+        const { trigger } = trame;
+        trame.trigger = (...call) => {
+            pending++;
+            return trigger.apply(trame, call).finally(() => pending--);
+        };
+    }
+    function caught(name, plugin) {
+        const created = function () {
+            window[name] = this;
+            if (name === "stage") count(this.trame);
+        };
+        const install = (app) => plugin.install({
+            component: (tag, options) => app.component(tag, { ...options, mixins: [{ created }] }),
+        });
+        return { install };
+    }
+    for (const [global, name] of [["tensorviewStage", "stage"], ["tensorviewPad", "pad"]]) {
+        let plugin;
+        Object.defineProperty(window, global, { get: () => plugin, set: (own) => { plugin = caught(name, own); } });
+    }
 """
 START_AGAIN = """async (start) => {
     for (const [key, value] of Object.entries(start)) trame.state.set(key, value);
@@ -60,7 +77,7 @@ START_AGAIN = """async (start) => {
 }"""
 # Everything asked of the server is answered, and what the answers say is on the screen.
 SETTLE = """async () => {
-    for (let i = 0; i < 2; i++) {
+    for (let quiet = 0; quiet < 2; quiet = pending ? 0 : quiet + 1) {
         await trame.trigger("first_camera", [[100, 100]]);
         await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     }
@@ -123,7 +140,7 @@ class Visit:
         self.context = browser.new_context(**{"viewport": SIZE, **options})
         self.context.set_default_timeout(15_000)
         self.page = self.watched(self.context.new_page())
-        self.page.add_init_script(CATCH_STAGE)
+        self.page.add_init_script(CATCH_COMPONENTS)
         self.open()
 
     def open(self) -> None:
@@ -180,6 +197,11 @@ class Visit:
         """Choose a file with the upload button; what becomes of it is for the caller to wait for."""
         kind = {"jpg": "jpeg"}.get(name.rpartition(".")[2], name.rpartition(".")[2])
         self.find("upload").set_input_files({"name": name, "mimeType": f"image/{kind}", "buffer": content})
+
+    def preview(self) -> np.ndarray:
+        """`(H, W)` or `(H, W, 3)` uint8: the picture on the page of what the model receives."""
+        source = self.find("preview").get_attribute("src")
+        return np.asarray(Image.open(BytesIO(base64.b64decode(source.partition("base64,")[2]))))
 
     def choose(self, **state: Any) -> None:
         """Set state as the page's controls do."""
