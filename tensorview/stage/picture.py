@@ -11,7 +11,7 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 from vtkmodules.vtkRenderingCore import vtkRenderWindow
 
 from ..scene import Camera, Scene
-from .gl import off_screen, require_opengl
+from .gl import require_opengl
 from .size import checked_size
 from .stage import LINE_WIDTH, Stage
 
@@ -37,8 +37,7 @@ def render(scene: Scene, size: tuple[int, int], camera: Camera | None = None, tr
     """
     width, height = checked_size(size)
     require_opengl()
-    with off_screen():
-        stage = Stage(scene)
+    stage = Stage(scene)
     if camera is not None:
         stage.set_camera(camera)
     scale = min(width / REFERENCE[0], height / REFERENCE[1])

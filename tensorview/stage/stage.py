@@ -27,6 +27,7 @@ from vtkmodules.vtkRenderingCore import (
 from ..scene import Camera, Scene
 from ..scene.mesh import Lines, Surface, back_to_front, polylines
 from ..scene.pages import Page
+from .gl import off_screen
 
 LINE_WIDTH = 1.4
 
@@ -110,7 +111,8 @@ class Stage:
     def __init__(self, scene: Scene) -> None:
         self.renderer = vtkRenderer()
         self.renderer.SetLightFollowCamera(True)
-        self.window = vtkRenderWindow()
+        with off_screen():
+            self.window = vtkRenderWindow()
         self.window.SetOffScreenRendering(True)
         self.window.AddRenderer(self.renderer)
         self.interactor = vtkRenderWindowInteractor()
