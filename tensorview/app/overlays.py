@@ -14,6 +14,7 @@ GESTURES = (
     ("Reset the view", "R, or the first button above"),
 )
 KEYS = (("R", "reset the view"), ("O", "open every layer"), ("C", "close every layer"), ("H or ?", "this help"))
+PAD_KEYS = (("Delete", "clear the pad, while it has the focus"), ("Ctrl Z", "take back the last stroke"))
 TAKE_PICTURE = (
     "show_picture = false;"
     "trigger('picture', [{ width: Number(picture_width), height: Number(picture_height),"
@@ -74,7 +75,7 @@ def build_legend() -> None:
 
 def build_help(has_pad: bool) -> None:
     """Gestures and keys in one look."""
-    with v3.VDialog(v_model=("show_help",), max_width=640):
+    with v3.VDialog(v_model=("show_help",), max_width=640, raw_attrs=['aria-label="How to look inside"']):
         with v3.VCard(title="How to look inside", raw_attrs=['data-testid="help-dialog"']):
             with v3.VCardText(classes="tv-help"):
                 if has_pad:
@@ -84,7 +85,7 @@ def build_help(has_pad: bool) -> None:
                     "box shows all maps of a layer at once and is thicker the more it has."
                 )
                 with html.Table():
-                    for what, how in (*GESTURES, *((keys, what) for keys, what in KEYS)):
+                    for what, how in (*GESTURES, *KEYS, *(PAD_KEYS if has_pad else ())):
                         with html.Tr():
                             html.Th(what, raw_attrs=['scope="row"'])
                             html.Td(how)
@@ -95,7 +96,7 @@ def build_help(has_pad: bool) -> None:
 
 def build_picture_dialog() -> None:
     """Size and contents of a picture of the view."""
-    with v3.VDialog(v_model=("show_picture",), max_width=420):
+    with v3.VDialog(v_model=("show_picture",), max_width=420, raw_attrs=['aria-label="Take a picture"']):
         with v3.VCard(title="Take a picture", raw_attrs=['data-testid="picture-dialog"']):
             with v3.VCardText():
                 with html.Div(classes="tv-row"):

@@ -147,7 +147,7 @@ def is_blank(preview: np.ndarray | None) -> bool:
     return preview is not None and bool((preview == preview.flat[0]).all())
 
 
-def data_url(picture: np.ndarray | None, most: int = 112) -> str:
+def data_url(picture: np.ndarray | None, most: int = 256) -> str:
     """A picture of at most `most` pixels a side as a `data:` address; empty for none."""
     if picture is None:
         return ""

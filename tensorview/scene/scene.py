@@ -158,8 +158,8 @@ class Scene:
         self.cells: Surface = boxes(self.slabs)
         shapes = [layer.shape for layer in self.layers]
         self.labels = layer_labels(self.placements, shapes, self.edge) if self.look.labels else []
-        self.labels += rail_labels(self.rails, self.edge) if self.look.labels else []
-        names = text_page(self.labels)
+        every = [*self.labels, *(rail_labels(self.rails, self.edge) if self.look.labels else [])]
+        names = text_page(sorted(every, key=lambda label: label.layer))
         self.names: Surface = names.surface
         cubes = [p for p in self.placements if p.look == "cubes"]
         self._shares = Shares(cubes, self.look.class_names)

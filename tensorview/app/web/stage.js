@@ -29,6 +29,16 @@
     if (times.length > KEPT_TIMES) times.shift();
   }
 
+  /** Gives textures of pixels all their smaller levels, without which text is not legible from afar: vtk.js, which
+   * fills them, makes room for the first one only. */
+  function makeRoomForSmallerLevels(gl) {
+    const make = gl.texStorage2D.bind(gl);
+    gl.texStorage2D = (target, levels, format, width, height) => {
+      const all = 1 + Math.floor(Math.log2(Math.max(width, height)));
+      make(target, format === gl.RGBA8 ? all : levels, format, width, height);
+    };
+  }
+
   /** Quads that show a page. Layers are drawn from the furthest to the nearest, which makes translucency exact. */
   class Surface {
     constructor(mesh, image, texture, window) {
@@ -199,6 +209,7 @@
         return true;
       },
       prepareView() {
+        makeRoomForSmallerLevels(this.view.openglRenderWindow.get3DContext());
         this.view.resetCamera = () => this.resetView(); // the local view's own R key
         for (const manipulator of this.view.style.getMouseManipulators()) {
           if (manipulator.setUseWorldUpVec) manipulator.setUseWorldUpVec(true);
