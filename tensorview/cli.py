@@ -55,8 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def explore(given: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
     wanted = _wanted(given)
-    from .app import explore as serve  # loads torch and trame, once the arguments are right
+    import torch  # and trame with the next line, once the arguments are right
 
+    from .app import explore as serve
+
+    # The page, and often the browser beside it, need a core as well; sharing one makes a small model slower.
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 2) - 1)))
     subject = wanted.subject(given.trust)
     serve(
         subject,

@@ -177,8 +177,9 @@ def text_page(labels: Sequence[Label], pixels: int = PIXELS, widest: Sequence[st
     step = math.ceil(area * (pixels / PIXELS) ** 2 / BUDGET) or 1
     labels, reserve = labels[::step], reserve[::step]
     masks = [text_mask(text, pixels, label.bold) for text, label in zip(reserve, labels, strict=True)]
-    places, height, width = pack([(m.shape[0] + 2, m.shape[1] + 2) for m in masks])
-    places = [(r + 1, c + 1) for r, c in places]
+    gutter = max(1, pixels // 10)  # around a text, so that its neighbour does not shine into its smaller levels
+    places, height, width = pack([(m.shape[0] + 2 * gutter, m.shape[1] + 2 * gutter) for m in masks])
+    places = [(r + gutter, c + gutter) for r, c in places]
     coverage = np.zeros((height, width), dtype=np.uint8)
     for label, mask, place in zip(labels, masks, places, strict=True):
         if widest is None or label.text:
