@@ -141,14 +141,27 @@ class Visit:
         self.context.set_default_timeout(15_000)
         self.page = self.watched(self.context.new_page())
         self.page.add_init_script(CATCH_COMPONENTS)
+        self.frame = self.page.main_frame
+        self.corner = (0, 0)
         self.open()
 
     def open(self) -> None:
         self.page.goto(self.viewer.url)
         self.wait_for_scene()
 
+    def open_in_frame(self, left: int, top: int, width: int, height: int) -> None:
+        """Open the page inside another one of the same origin."""
+        host = self.viewer.url.replace("?", "host?")
+        style = f"position: absolute; left: {left}px; top: {top}px; width: {width}px; height: {height}px; border: 0"
+        inner = self.viewer.url.replace("?", "index.html?")
+        body = f"<!doctype html><html lang=en><title>host</title><iframe src='{inner}' style='{style}'></iframe>"
+        self.page.route(host, lambda route: route.fulfill(body=body, content_type="text/html"))
+        self.page.goto(host)
+        self.frame, self.corner = self.page.frames[1], (left, top)
+        self.wait_for_scene()
+
     def wait_for_scene(self) -> None:
-        self.page.wait_for_selector("[data-testid=stage][data-serial]")
+        self.frame.wait_for_selector("[data-testid=stage][data-serial]")
         self.settle()
 
     def watched(self, page: Page) -> Page:
@@ -177,16 +190,16 @@ class Visit:
     def start_again(self) -> None:
         """As it was when the page was new: what is shown, open, chosen, and where the camera and the pointer are."""
         self.page.mouse.move(SIZE["width"] - 3, SIZE["height"] - 3)
-        self.page.evaluate(START_AGAIN, START)
+        self.frame.evaluate(START_AGAIN, START)
         self.settle()
         self.faults.clear()
 
     def settle(self) -> None:
-        self.page.evaluate(SETTLE)
-        self.page.wait_for_function(AT_REST)
+        self.frame.evaluate(SETTLE)
+        self.frame.wait_for_function(AT_REST)
 
     def find(self, test_id: str) -> Locator:
-        return self.page.get_by_test_id(test_id)
+        return self.frame.get_by_test_id(test_id)
 
     def press(self, test_id: str) -> None:
         """Click a control and wait for what it does."""
@@ -206,11 +219,11 @@ class Visit:
     def choose(self, **state: Any) -> None:
         """Set state as the page's controls do."""
         for key, value in state.items():
-            self.page.evaluate("([key, value]) => trame.state.set(key, value)", [key, value])
+            self.frame.evaluate("([key, value]) => trame.state.set(key, value)", [key, value])
         self.settle()
 
     def wait_until(self, expression: str, argument: Any = None) -> None:
-        self.page.wait_for_function(expression, arg=argument)
+        self.frame.wait_for_function(expression, arg=argument)
 
     # The stage -----------------------------------------------------------------------------------------------------
 
@@ -219,7 +232,7 @@ class Visit:
         return self.viewer.session.scene
 
     def camera(self) -> Camera:
-        return camera_from(self.page.evaluate("stage.camera()"))
+        return camera_from(self.frame.evaluate("stage.camera()"))
 
     def area(self) -> tuple[float, float, float, float]:
         """Left, top, width and height of the stage, in CSS pixels of the page."""
@@ -270,7 +283,12 @@ class Visit:
             index = value_index(item, shape, *cell)
             x, y = (float(v) for v in pixels[cell])
             hit = self.scene.pick(camera.ray(x - left, y - top, width, height))
-            if hit is None or hit.layer != layer or hit.index != index or not self.page.evaluate(FREE, [x, y]):
+            if (
+                hit is None
+                or hit.layer != layer
+                or hit.index != index
+                or not self.frame.evaluate(FREE, [x - self.corner[0], y - self.corner[1]])
+            ):
                 continue
             found.append((index, x, y))
             if len(found) == count:
@@ -287,7 +305,11 @@ class Visit:
         camera, (left, top, width, height) = self.camera(), self.area()
         for x, y in pixels.tolist():
             hit = self.scene.pick(camera.ray(x - left, y - top, width, height))
-            if hit is not None and hit.layer == layer and self.page.evaluate(FREE, [x, y]):
+            if (
+                hit is not None
+                and hit.layer == layer
+                and self.frame.evaluate(FREE, [x - self.corner[0], y - self.corner[1]])
+            ):
                 return x, y
         raise AssertionError(f"no part of {layer} can be pointed at")
 
@@ -295,11 +317,11 @@ class Visit:
         """Hover, and return what the read-out says: its text and its data attributes."""
         self.page.mouse.move(x, y)
         self.settle()
-        return self.page.evaluate(READ_OUT)
+        return self.frame.evaluate(READ_OUT)
 
     def mesh(self, kind: str, name: str) -> tuple[np.ndarray, np.ndarray]:
         """`(N, 3)` points and `(L, 2)` segments of one of the browser's lines."""
-        points, cells = self.page.evaluate(
+        points, cells = self.frame.evaluate(
             "([kind, name]) => { const { mesh } = stage[kind][name]; return [Array.from(mesh.getPoints().getData()),"
             " Array.from(mesh.getLines().getData())]; }",
             [kind, name],
@@ -308,7 +330,7 @@ class Visit:
 
     def points(self) -> np.ndarray:
         """`(N, 3)` points of the cells as the browser draws them now."""
-        return np.array(self.page.evaluate("Array.from(stage.surfaces.cells.mesh.getPoints().getData())")).reshape(
+        return np.array(self.frame.evaluate("Array.from(stage.surfaces.cells.mesh.getPoints().getData())")).reshape(
             -1, 3
         )
 
