@@ -184,6 +184,19 @@ def test_every_public_name_is_explained_and_no_other() -> None:
     assert headed | errors | {"TensorviewError"} == set(tv.__all__)
 
 
+def test_every_choice_about_a_scene_is_named() -> None:
+    part = section(text(DOCS / "python.md"), "`tv.Look(...)`")
+    named = re.findall(r"`(\w+)`", part.split("```")[0])
+    assert named == [field.name for field in dataclasses.fields(tv.Look)]
+
+
+def test_every_key_of_the_page_is_named() -> None:
+    from tensorview.app.overlays import KEYS
+
+    keys = {key for keys, _ in KEYS for key in keys.split(" or ")}
+    assert keys <= set(re.findall(r"<kbd>(.+?)</kbd>", text(DOCS / "playground.md")))
+
+
 def test_every_key_of_a_scene_file_is_described_and_no_other() -> None:
     part = section(text(DOCS / "pictures.md"), "Keys")
     fields = {field.name for field in dataclasses.fields(tv.SceneFile)} - {"source"}
