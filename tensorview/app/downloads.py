@@ -38,7 +38,8 @@ def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> d
 
 def scene_file(session: Session, camera: Camera) -> dict[str, Any]:
     """The view as a scene file that `tensorview render` and `tensorview explore` open."""
-    from ..scene_file import SceneFile
+    from ..scene_file import SAMPLE, SceneFile
 
-    written = SceneFile.of(session.subject, session.scene, camera)
+    shown = None if session.sample is None else f"{SAMPLE}{session.sample}"
+    written = SceneFile.of(session.subject, session.scene, camera, input=shown)
     return {"name": f"{session.subject.name}.toml", "type": "application/toml", "bytes": written.text().encode()}

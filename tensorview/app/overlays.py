@@ -15,6 +15,7 @@ GESTURES = (
 )
 KEYS = (("R", "reset the view"), ("O", "open every layer"), ("C", "close every layer"), ("H or ?", "this help"))
 PAD_KEYS = (("Delete", "clear the pad, while it has the focus"), ("Ctrl Z", "take back the last stroke"))
+FITS = "(v) => Number.isInteger(Number(v)) && v >= 16 && v <= 8192"
 TAKE_PICTURE = (
     "show_picture = false;"
     "trigger('picture', [{ width: Number(picture_width), height: Number(picture_height),"
@@ -107,7 +108,8 @@ def build_picture_dialog() -> None:
                             type="number",
                             density="compact",
                             variant="outlined",
-                            hide_details=True,
+                            hide_details="auto",
+                            rules=(f"[(v) => ({FITS})(v) || '16 to 8192']",),
                             raw_attrs=[f'data-testid="picture-{side}"', 'min="16"', 'max="8192"'],
                         )
                 for state, label in (
@@ -132,5 +134,6 @@ def build_picture_dialog() -> None:
                     color="primary",
                     variant="flat",
                     click=TAKE_PICTURE,
+                    disabled=(f"![picture_width, picture_height].every({FITS})",),
                     raw_attrs=['data-testid="picture-save"'],
                 )

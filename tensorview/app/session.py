@@ -55,6 +55,7 @@ class Session:
         self.subject = subject
         self._tracer = Tracer(subject.module)
         self.truth: int | None = None
+        self.sample: int | None = None
         self.preview: np.ndarray | None = None
         self.camera = camera
         self.failure = ""
@@ -81,17 +82,18 @@ class Session:
         import torch
 
         spec = self.subject.input_spec
-        self.truth = self.preview = None
+        self.truth = self.sample = self.preview = None
         return torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))
 
     def prepare_sample(self, sample: Sample) -> Any:
         """The input for a sample, whose truth is then known."""
         self.truth = sample.label
+        self.sample = next((i for i, each in enumerate(self.subject.samples) if each is sample), None)
         return self._prepared(sample.image, prepare=True)
 
     def prepare_image(self, image: Any, prepare: bool) -> Any:
         """The input for a drawing or a picture, whose truth nobody knows."""
-        self.truth = None
+        self.truth = self.sample = None
         return self._prepared(image, prepare)
 
     def _prepared(self, image: Any, prepare: bool) -> Any:
