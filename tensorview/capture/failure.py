@@ -36,7 +36,7 @@ def explain(failure: Failure, name: str, inputs: tuple[Shape, ...], unbatched: F
     """One sentence: which layer, what it was given, what it needs, what to do."""
     given = " and ".join(map(str, failure.shapes)) or "no tensor"
     needs = needed_shape(failure.what, failure.shapes[0]) if failure.shapes else None
-    what = f"but needs {needs}" if needs else f"and raised {_first_line(failure.error)}"
+    what = f"but needs {needs}" if needs else f"and raised {_first_sentence(failure.error)}"
     said = f"{_title(name, failure.what)} was given {given} {what}"
     fed = " and ".join(map(str, inputs))
     if unbatched is not None:
@@ -81,7 +81,7 @@ def _title(name: str, what: nn.Module | str) -> str:
     return f"layer '{name}' ({type(what).__name__}{numbers})" if name else f"the model ({type(what).__name__})"
 
 
-def _first_line(error: BaseException | None) -> str:
+def _first_sentence(error: BaseException | None) -> str:
     lines = str(error).strip().splitlines()
-    said = lines[0].rstrip(" .:") if lines else "no message"
+    said = lines[0].partition(". ")[0].rstrip(" .:") if lines else "no message"
     return f"{type(error).__name__}: {said}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
     """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`, together with its tensors.
 
     A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes
-    them only as they are. Raises `CaptureError` for what fits neither way.
+    them only as they are, or says of its first parameter that it is a list (of images, in torchvision's detectors).
+    Raises `CaptureError` for what fits neither way.
     """
     if isinstance(x, Tensor):
         args = (x.detach().clone(),)
@@ -33,7 +35,9 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
             f"the input is a {type(x).__name__}: give a tensor whose first dimension is the batch, "
             "or a tuple, list or dict of tensors"
         )
-    for args, kwargs in (spread, ((x,), {})):
+    whole: tuple[tuple[Any, ...], dict[str, Any]] = ((x,), {})
+    ways = (whole, spread) if isinstance(x, list) and _takes_a_list(parameters) else (spread, whole)
+    for args, kwargs in ways:
         try:
             parameters.bind(*args, **kwargs)
         except TypeError:
@@ -42,6 +46,11 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
     raise CaptureError(
         f"the {type(x).__name__} of {len(x)} inputs does not fit {type(model).__name__}.forward{parameters}"
     )
+
+
+def _takes_a_list(parameters: inspect.Signature) -> bool:
+    first = next(iter(parameters.parameters.values()), None)
+    return first is not None and re.match(r"(typing\.)?(list|List|Sequence)\b", str(first.annotation)) is not None
 
 
 def name_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Tensor]]:
@@ -58,14 +67,18 @@ def name_inputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     return [("input", named[0][1])] if len(named) == 1 else named
 
 
-def batch_size(tensors: list[Tensor], sample: int) -> int:
-    """The batch size: the first dimension of the first tensor that has any.
+def batch_size(args: tuple[Any, ...], tensors: list[Tensor], sample: int) -> int:
+    """The batch size: the first dimension of the first tensor that has any, or the length of a list of images.
 
     Raises `CaptureError` for no tensor at all, for an empty batch, and for a `sample` that is not in it.
     """
     if not tensors:
         raise CaptureError("the input holds no tensor: give one whose first dimension is the batch")
-    batch = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
+    images = args[0] if args and isinstance(args[0], list) else []
+    if images and all(isinstance(image, Tensor) and image.ndim == 3 and len(image) in (1, 3, 4) for image in images):
+        batch = len(images)
+    else:
+        batch = next((tensor.shape[0] for tensor in tensors if tensor.ndim), 1)
     if batch == 0:
         raise CaptureError(
             f"the input {tuple(tensors[0].shape)} is an empty batch: its first dimension must be at least 1"

@@ -104,7 +104,7 @@ class Tracer:
     def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
         """The full pass."""
         named = name_inputs(self._model, args, kwargs)
-        ledger = Ledger(batch_size([tensor for _, tensor in named], self._sample), self._sample, self._wanted)
+        ledger = Ledger(batch_size(args, [tensor for _, tensor in named], self._sample), self._sample, self._wanted)
         inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
         recorder = Recorder(self._model, ledger)
         self._unchanged = Unchanged(self._model)

@@ -327,3 +327,20 @@ def test_a_model_without_a_tensor_in_its_result():
     assert [layer.name for layer in trace] == ["fc"]
     assert trace.outputs == ()
     assert trace.warnings == ("the model returned list, in which there is no tensor",)
+
+
+def test_a_list_of_images_is_given_whole_where_forward_asks_for_a_list():
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images: list[torch.Tensor], targets: list[dict] | None = None):
+            return [self.conv(image[None]) for image in images]
+
+    images = [torch.rand(3, 8, 8), torch.rand(3, 6, 5)]
+    trace = capture(Detector(), images[1:])
+    assert [(layer.name, layer.shape) for layer in trace.inputs] == [("input", (3, 6, 5))]
+    assert trace["conv"].shape == (4, 4, 3)
+    both = capture(Detector(), (images,))
+    assert [layer.shape for layer in both.inputs] == [(3, 8, 8), (3, 6, 5)]

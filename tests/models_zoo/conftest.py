@@ -13,9 +13,8 @@ from torch import nn
 
 from tensorview.opening.torchvision_shim import import_torchvision
 
-RANDOM_STARTS = """
-    uniform_ normal_ trunc_normal_ xavier_uniform_ xavier_normal_ kaiming_uniform_ kaiming_normal_ orthogonal_
-""".split()
+_NAMES = "uniform normal trunc_normal xavier_uniform xavier_normal kaiming_uniform kaiming_normal orthogonal"
+RANDOM_STARTS = tuple(f"{name}_" for name in _NAMES.split())
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"init_weights": False, "transform_input": True},
     "inception_v3": {"init_weights": False, "transform_input": True},
