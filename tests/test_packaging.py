@@ -22,7 +22,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SOURCES = {"tensorview": "tensorview", "models": "tensorview/models", "scenes": "tensorview/scenes"}
 MOST_BYTES = 2 * 2**20
-PACKAGES = {"PIL": "pillow", "vtkmodules": "vtk"}  # modules whose package has another name
+PACKAGES = {"PIL": "pillow", "vtkmodules": "vtk", "sklearn": "scikit-learn"}  # modules whose package has another name
+SCRIPTS = ("tests", "benchmarks", "tools", "examples")
 STANDARD = {*sys.stdlib_module_names, "tomllib"}  # of the newest Python
 
 
@@ -100,11 +101,29 @@ def test_no_file_of_the_repository_is_large() -> None:
 
 
 def test_every_import_is_of_a_declared_package() -> None:
-    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["torchvision"]]
-    declared = {Requirement(line).name for line in lines}
-    used = {module for path in source_files().values() if path.suffix == ".py" for module in imported(path)}
-    foreign = used - STANDARD - {"tensorview"}
-    assert {PACKAGES.get(module, module.replace("_", "-")) for module in foreign} <= declared
+    declared = packages_of("dependencies", "torchvision")
+    files = [path for path in source_files().values() if path.suffix == ".py"]
+    assert needed_by(files) - declared == set()
+
+
+def test_every_import_of_the_tests_and_scripts_is_of_a_declared_package() -> None:
+    declared = packages_of("dependencies", "test")
+    files = [path for folder in SCRIPTS for path in (ROOT / folder).rglob("*.py")]
+    own = {path.stem.replace("_", "-") for path in files} | {*SCRIPTS}
+    assert needed_by(files) - declared - own == set()
+
+
+def packages_of(*groups: str) -> set[str]:
+    """Names of the packages that are asked for: by the package itself, or by an extra."""
+    extras = PROJECT["optional-dependencies"]
+    lines = [line for group in groups for line in (PROJECT[group] if group in PROJECT else extras[group])]
+    return {Requirement(line).name for line in lines}
+
+
+def needed_by(files: list[Path]) -> set[str]:
+    """Names of the packages that files import, but for Python's own and ours."""
+    foreign = {module for path in files for module in imported(path)} - STANDARD - {"tensorview"}
+    return {PACKAGES.get(module, module.replace("_", "-")) for module in foreign}
 
 
 def imported(path: Path) -> set[str]:
