@@ -6,6 +6,7 @@ from typing import Any
 
 from ..scene import Camera
 from .session import Session
+from .texts import data_url
 
 
 def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def scene_file(session: Session, camera: Camera) -> dict[str, Any]:
     """The view as a scene file that `tensorview render` and `tensorview explore` open."""
     from ..scene_file import SAMPLE, SceneFile
 
-    shown = None if session.sample is None else f"{SAMPLE}{session.sample}"
+    drawn = data_url(session.preview, most=4096) or None
+    shown = drawn if session.sample is None else f"{SAMPLE}{session.sample}"
     written = SceneFile.of(session.subject, session.scene, camera, input=shown)
     return {"name": f"{session.subject.name}.toml", "type": "application/toml", "bytes": written.text().encode()}

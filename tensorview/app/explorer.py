@@ -17,7 +17,7 @@ from ..scene import Camera, Scene
 from ..stage.stage import Stage
 from . import rules, texts, wire
 from .downloads import picture_file, scene_file
-from .layout import build_layout
+from .layout import LOST, build_layout
 from .session import Session
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class Explorer(TrameApp):
         session, state = self.session, self.state
         subject, look = session.subject, session.scene.look
         state.trame__title = f"{subject.title or subject.name} · tensorview"
+        state.trame__template_error = LOST
         state.update({name: getattr(look, name) for name in LOOKS})
         state.update(rules.DEFAULTS)
         state.theme = session.scene.theme.name

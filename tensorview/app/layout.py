@@ -37,6 +37,10 @@ VUETIFY = {
     },
     "defaults": {"VBtn": {"style": "text-transform: none; letter-spacing: 0"}},
 }
+# What the page becomes when the connection closes.
+LOST = """<div class="tv-lost" role="alert"><p>The server of this page has ended, or cannot be reached.</p>
+<p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was started anew
+has a new address, which it prints.</p></div>"""
 SAVE_SCENE = (
     "trigger('scene_saved', [trame.refs.stage.camera()])"
     ".then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"

@@ -1,0 +1,104 @@
+"""What outlasts a reload, what two tabs share, and what happens when the server goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorview.app import explore
+
+pytestmark = pytest.mark.browser
+
+
+def texels(visit: Any) -> np.ndarray:
+    """The page of cells as the browser has it."""
+    shape = visit.scene.page("cells").pixels.shape
+    flat = visit.page.evaluate("Array.from(stage.surfaces.cells.texels)")
+    return np.array(flat, dtype=np.uint8).reshape(shape)
+
+
+def check_same(visit: Any) -> None:
+    """The browser holds what the session shows."""
+    np.testing.assert_array_equal(texels(visit), visit.scene.page("cells").pixels)
+    np.testing.assert_allclose(visit.points(), visit.scene.cells.points, rtol=1e-6)
+
+
+def wait_for(visit: Any, condition: Callable[[], bool], seconds: float = 15) -> None:
+    """Wait for something that the server, not the page, shows."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        visit.page.wait_for_timeout(20)
+
+
+def test_a_reload_brings_the_view_back(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
+    mine = visit(lenet)
+    mine.choose(theme="light", encoding="signed")
+    mine.press("sample-3")
+    mine.press("tab-layers")
+    mine.press("toggle-conv2")
+    mine.press("layer-pool1")
+    mine.find("stage").focus()
+    mine.page.keyboard.press("ArrowRight")
+    mine.page.keyboard.press("-")
+    own = mine.camera()
+    wait_for(mine, lambda: lenet._explorer.camera == own)
+    mine.page.reload()
+    mine.wait_for_scene()
+    assert mine.camera() == own
+    assert mine.find("toggle-conv2").get_attribute("aria-expanded") == "true"
+    assert mine.find("card-name").inner_text() == "pool1"
+    assert mine.page.locator(".tv-app.v-theme--light").count() == 1
+    check_same(mine)
+    mine.press("tab-input")
+    assert mine.find("truth").inner_text().endswith("3")
+    held = mine.page.evaluate("Array.from(pad.ink.raster(pad.fit))")
+    np.testing.assert_array_equal(np.reshape(held, (28, 28)), mine.preview())
+    mine.press("reset-view")
+    wait_for(mine, lambda: lenet._explorer.camera is None)
+    home = mine.camera()
+    mine.page.set_viewport_size({"width": 1000, "height": 800})
+    mine.page.reload()
+    mine.wait_for_scene()
+    assert mine.camera() != home, "at home, it is the first view of the window as it is now"
+    _, _, width, height = mine.area()
+    assert np.abs(mine.camera().project(mine.scene.corners(), width / height)).max() <= 1
+
+
+def test_two_tabs_show_the_same(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
+    other = visit(lenet)
+    digits.press("sample-5")
+    other.wait_until("document.querySelector('[data-testid=truth]')?.textContent.endsWith('5')")
+    other.press("open-all")
+    for each in (digits, other):
+        each.wait_until("(serial) => stage.serial === serial", lenet._explorer.serial)
+        each.settle()
+        check_same(each)
+        assert each.find("prediction-text").inner_text() == digits.find("prediction-text").inner_text()
+    box = other.find("digit-pad").bounding_box()
+    other.press("pad-clear")
+    other.page.mouse.move(box["x"] + 60, box["y"] + 30)
+    other.page.mouse.down()
+    other.page.mouse.move(box["x"] + 60, box["y"] + 120, steps=4)
+    other.page.mouse.up()
+    other.settle()
+    digits.wait_until(
+        "(said) => document.querySelector('[data-testid=prediction-text]').textContent === said",
+        other.find("prediction-text").inner_text(),
+    )
+    digits.settle()
+    check_same(digits)
+
+
+def test_the_page_says_when_the_server_has_gone(visit: Callable[..., Any]) -> None:
+    with explore("lenet5", port=0, browser=False) as viewer:
+        mine = visit(viewer)
+        viewer.close()
+        lost = mine.page.get_by_role("alert")
+        lost.wait_for()
+        assert "server" in lost.inner_text()
+        mine.faults.clear()  # the socket that was cut
