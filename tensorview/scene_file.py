@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from .scene import Camera, Look, Scene
 from .scene_toml import VERSION, checked, read_toml, toml_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from .capture import Trace
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".toml"
 SAMPLE = "sample:"
+INLINE = "data:image/png;base64,"
 FIRST_SAMPLE = 7
 _LOOK = ("theme", "encoding", "scaling", "value_range", "arrangement", "aggregate")
 
@@ -43,8 +46,9 @@ class SceneFile:
         weights: path of a file of weights; None for the model's own.
         random_weights: whether the weights are left as the constructor drew them.
         input_shape: of one input, without the batch dimension; None for what the model says.
-        input: path of an image or a .npy file; "sample:7" for one of the model's samples, counted from 0; None for
-            sample 7, its last one where it has fewer, and zeros where it has none.
+        input: path of an image or a .npy file; "sample:7" for one of the model's samples, counted from 0; a picture
+            itself as a "data:image/png;base64," address, which the model receives as it is; None for sample 7, the
+            last one where there are fewer, and zeros where there is none.
         open: names of the layers that show every map; "*" opens all.
         expanded: names of the modules whose parts are shown one by one; None for about twenty boxes.
         theme, encoding, scaling, value_range, arrangement, aggregate: as in `Look`.
@@ -179,6 +183,8 @@ class SceneFile:
 
         from .opening import open_input
 
+        if self.input is not None and self.input.startswith(INLINE):
+            return subject.preprocess(_inline(self.input), prepare=False)
         if self.input is not None and not self.input.startswith(SAMPLE):
             return subject.preprocess(open_input(self.input))
         if self.input is None and not subject.samples:
@@ -230,7 +236,7 @@ class SceneFile:
             self,
             model=change(path) + colon + name if _is_python(self.model) else self.model,
             weights=self.weights and change(self.weights),
-            input=self.input if not self.input or self.input.startswith(SAMPLE) else change(self.input),
+            input=self.input if not self.input or self.input.startswith((SAMPLE, INLINE)) else change(self.input),
         )
 
 
@@ -279,3 +285,16 @@ def _relative(name: str, folder: Path) -> str:
         return Path(os.path.relpath(name, folder)).as_posix()
     except ValueError:  # another drive
         return os.path.abspath(name)
+
+
+def _inline(address: str) -> np.ndarray:
+    """`(H, W)` or `(H, W, 3)` uint8: the picture in a `data:` address. Raises OpenError where it is none."""
+    import numpy as np
+
+    from .opening import open_image
+
+    try:
+        content = base64.b64decode(address.removeprefix(INLINE), validate=True)
+    except ValueError:
+        raise OpenError("the input of the scene is a data: address that is not base64; save the scene again") from None
+    return np.asarray(open_image(content))

@@ -255,3 +255,28 @@ def test_a_view_becomes_a_file_and_a_view_again(place: Path) -> None:
     assert again.scene.look == scene.look
     np.testing.assert_array_equal(again.scene.page("cells").pixels, scene.page("cells").pixels)
     assert SceneFile.load("view.toml").open == ("conv1", "pool1")
+
+
+def test_a_drawing_on_the_page_is_saved_in_the_scene_file(tmp_path):
+    from tensorview.app.downloads import scene_file
+    from tensorview.app.session import Session
+    from tensorview.opening import open_model
+
+    session = Session(open_model("lenet5"))
+    drawn = np.zeros((28, 28), np.uint8)
+    drawn[3:20, 18:21], drawn[3:6, 9:21] = 255, 200
+    trace, _ = session.run(session.prepare_image(drawn, prepare=True))
+    session.show(trace)
+    path = tmp_path / "drawn.toml"
+    path.write_bytes(scene_file(session, session.first_camera(1.6))["bytes"])
+    opened = SceneFile.load(path).build()
+    np.testing.assert_allclose(opened.trace["input"].values, trace["input"].values, atol=0.5 / 255 + 1e-6)
+    assert opened.trace["output"].values.argmax() == trace["output"].values.argmax()
+
+
+def test_a_picture_in_a_scene_file_that_is_none_is_said():
+    from tensorview.opening import open_model
+
+    broken = SceneFile("lenet5", input="data:image/png;base64,not base64")
+    with pytest.raises(OpenError, match="not base64; save the scene again"):
+        broken.tensor(open_model("lenet5"))
