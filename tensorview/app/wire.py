@@ -14,8 +14,8 @@ import numpy as np
 
 from ..scene import Camera, Page, Patch, Scene
 from ..scene.feeding import Feeding
-from ..scene.layout import shift_between
 from ..scene.mesh import Lines, Surface, polylines
+from ..scene.moving import shift_between
 from ..scene.palette import RGB, mix
 
 TOPIC = "tensorview.stage"
@@ -49,7 +49,7 @@ def with_animation(message: dict[str, Any], old: Scene, new: Scene, milliseconds
     """A scene message that moves every layer from where `old` has it."""
     if milliseconds <= 0:
         return message
-    scale, offset = shift_between(old.placements, new.placements)
+    scale, offset = shift_between(old, new)
     animation = {"milliseconds": milliseconds, "scale": packed(scale, "<f4"), "offset": packed(offset, "<f4")}
     return {**message, "animation": animation}
 

@@ -245,37 +245,3 @@ def _rows(items: list[Placement], steps: list[float], edge: int) -> list[list[Pl
         if need < least * 0.97:
             best, least = rows, need
     return best
-
-
-def shift_between(old: Sequence[Placement], new: Sequence[Placement]) -> tuple[np.ndarray, np.ndarray]:
-    """The affine map that takes every layer's new box to its old one: where an animation begins.
-
-    Returns:
-        `(scale, offset)`, each `(layers, 3)` float64: a point `p` of layer `i` begins at `p * scale[i] + offset[i]`.
-        A layer that has no old place begins in the middle of its new one.
-    """
-    before = {p.name: p for p in old}
-    scale = np.zeros((len(new), 3))
-    offset = np.zeros((len(new), 3))
-    for i, item in enumerate(new):
-        centre = np.asarray(item.centre)
-        bounds = _old_bounds(item.name, before)
-        if bounds is None:
-            offset[i] = centre
-            continue
-        scale[i] = np.ptp(bounds, axis=0) / np.asarray(item.size)
-        offset[i] = bounds.mean(axis=0) - centre * scale[i]
-    return scale, offset
-
-
-def _old_bounds(name: str, before: dict[str, Placement]) -> np.ndarray | None:
-    """`(2, 3)`: where a layer was; else the closed module that it was in, or the layers that its module was."""
-    if name in before:
-        return before[name].bounds
-    around = [old for old in before if name.startswith(f"{old}.")]
-    if around:
-        return before[max(around, key=len)].bounds
-    inside = [before[old].bounds for old in before if old.startswith(f"{name}.")]
-    if not inside:
-        return None
-    return np.stack([np.min([b[0] for b in inside], axis=0), np.max([b[1] for b in inside], axis=0)])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tensorview.scene import Scene
-from tensorview.scene.layout import shift_between
+from tensorview.scene.moving import shift_between
 
 
 def item(scene: Scene, name: str):
@@ -165,9 +165,16 @@ def test_the_pages_do_not_grow_with_the_network(chain):
 
 def test_where_an_animation_begins(chain):
     trace = chain(np.zeros((1, 4, 4)), np.zeros((6, 4, 4)))
-    closed, opened = Scene(trace).placements, Scene(trace, open="*").placements
+    closed, opened = Scene(trace), Scene(trace, open="*")
     scale, offset = shift_between(closed, opened)
-    for was, now, s, o in zip(closed, opened, scale, offset, strict=True):
+    for was, now, s, o in zip(closed.placements, opened.placements, scale, offset, strict=True):
         np.testing.assert_allclose(now.bounds * s + o, was.bounds, atol=1e-6)
-    scale, offset = shift_between([], opened)
-    np.testing.assert_allclose(opened[1].bounds * scale[1] + offset[1], [opened[1].centre] * 2)
+
+
+def test_a_layer_that_was_not_there_grows_from_its_middle(chain):
+    before = Scene(chain(np.zeros((1, 4, 4))))
+    after = Scene(chain(np.zeros((1, 4, 4)), np.zeros((6, 4, 4))))
+    scale, offset = shift_between(before, after)
+    new = after.placements[1]
+    np.testing.assert_allclose(new.bounds * scale[1] + offset[1], [new.centre] * 2)
+    np.testing.assert_allclose(after.placements[0].bounds * scale[0] + offset[0], before.placements[0].bounds)
