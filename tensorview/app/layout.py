@@ -39,8 +39,8 @@ VUETIFY = {
 }
 # What the page becomes when the connection closes.
 LOST = """<div class="tv-lost" role="alert"><p>The server of this page has ended, or cannot be reached.</p>
-<p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was started anew
-has a new address, which it prints.</p></div>"""
+<p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was started
+anew has a new address, which it prints.</p></div>"""
 SAVE_SCENE = (
     "trigger('scene_saved', [trame.refs.stage.camera()])"
     ".then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"
@@ -62,7 +62,7 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
                 _readout()
                 _busy()
             build_panel(subject)
-            build_help(has_pad=rules.has_pad(subject))
+            build_help(has_pad=explorer.session.takes_drawings)
             build_picture_dialog()
             _message()
     explorer.ui = layout
