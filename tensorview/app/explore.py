@@ -64,7 +64,8 @@ def explore(
 
     Args:
         model: an `nn.Module`, a `Subject`, or what `open_model` takes.
-        x: an input with its batch dimension, `(1, C, H, W)` for images; by default a sample of the model's or zeros.
+        x: an input with its batch dimension, `(1, C, H, W)` for images, or several as a tuple or a dict; by default a
+            sample of the model's or zeros.
         open: layers and modules to open, by name; `"*"` opens all.
         look: how it looks; keywords (`theme=`, `encoding=`, ...) replace single fields of it.
         camera: where to look from; by default everything is in frame.
@@ -107,5 +108,8 @@ def serve(session: Session, *, host: str, port: int | None, token: str | None, b
 
 
 def _shape(x: Any) -> tuple[int, ...] | None:
+    if isinstance(x, (tuple, list, dict)):
+        parts = list(x.values()) if isinstance(x, dict) else list(x)
+        return _shape(parts[0]) if parts else None
     shape = getattr(x, "shape", None)
     return tuple(shape[1:]) if shape is not None and len(shape) > 1 else None

@@ -56,6 +56,7 @@ class Explorer(TrameApp):
         state.trame__template_error = LOST
         state.update({name: getattr(look, name) for name in LOOKS})
         state.update(rules.DEFAULTS)
+        state.panel = "input" if session.takes_pictures or subject.samples else "layers"
         state.theme = session.scene.theme.name
         state.update({"card": None, "readout": None, "message": "", "busy": "", "selected": "", "preview": ""})
         self._describe()
@@ -255,7 +256,7 @@ class Explorer(TrameApp):
     def _load_pad(self) -> None:
         """Let the pad show what the model has received."""
         preview = self.session.preview
-        if rules.has_pad(self.session.subject):
+        if self.session.takes_drawings:
             self.server.js_call("pad", "load", None if preview is None else preview.tobytes())
 
     # Files ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..stage.stage import Stage
-from . import rules
 from .overlays import build_card, build_help, build_legend, build_picture_dialog
 from .panel import build_panel
 from .view import MODULE, StageView
@@ -39,8 +38,8 @@ VUETIFY = {
 }
 # What the page becomes when the connection closes.
 LOST = """<div class="tv-lost" role="alert"><p>The server of this page has ended, or cannot be reached.</p>
-<p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was started
-anew has a new address, which it prints.</p></div>"""
+<p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was
+started anew has a new address, which it prints.</p></div>"""
 SAVE_SCENE = (
     "trigger('scene_saved', [trame.refs.stage.camera()])"
     ".then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"
@@ -61,7 +60,7 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
                 build_legend()
                 _readout()
                 _busy()
-            build_panel(subject)
+            build_panel(explorer.session)
             build_help(has_pad=explorer.session.takes_drawings)
             build_picture_dialog()
             _message()

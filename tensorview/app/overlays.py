@@ -76,9 +76,11 @@ def build_legend() -> None:
 
 def build_help(has_pad: bool) -> None:
     """Gestures and keys in one look."""
-    with v3.VDialog(v_model=("show_help",), max_width=640, raw_attrs=['aria-label="How to look inside"']):
+    with v3.VDialog(
+        v_model=("show_help",), max_width=640, scrollable=True, raw_attrs=['aria-label="How to look inside"']
+    ):
         with v3.VCard(title="How to look inside", raw_attrs=['data-testid="help-dialog"']):
-            with v3.VCardText(classes="tv-help"):
+            with v3.VCardText(classes="tv-help", raw_attrs=['tabindex="0"']):
                 if has_pad:
                     html.P("Draw on the pad: the drawing runs through the network from left to right as you draw.")
                 html.P(

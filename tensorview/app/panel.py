@@ -6,8 +6,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
-from ..opening import Subject
-from . import rules
+from .session import Session
 
 ENCODING_ITEMS = [
     {"title": "hue by kind of layer", "value": "kind"},
@@ -38,14 +37,14 @@ class Drop(AbstractElement):
         super().__init__("tv-drop", **kwargs)
 
 
-def build_panel(subject: Subject) -> None:
-    """Build the panel for a subject: a pad only where a drawing is an input, samples only where it has some."""
+def build_panel(session: Session) -> None:
+    """Build the panel for a session: a pad only where a drawing is an input, samples only where it has some."""
     with html.Aside(classes="tv-panel", raw_attrs=['aria-label="Input and layers"']):
         with v3.VTabs(v_model=("panel",), grow=True, density="compact"):
             v3.VTab("Input", value="input", raw_attrs=['data-testid="tab-input"'])
             v3.VTab("Layers", value="layers", raw_attrs=['data-testid="tab-layers"'])
         with html.Div(v_show="panel === 'input'", classes="tv-panel__page"):
-            _input(subject)
+            _input(session)
             _prediction()
         with html.Div(v_show="panel === 'layers'", classes="tv-panel__page"):
             _look()
@@ -56,8 +55,8 @@ def _button(text: str, test_id: str, action: str, **options: object) -> None:
     v3.VBtn(text, size="small", variant="tonal", click=action, raw_attrs=[f'data-testid="{test_id}"'], **options)
 
 
-def _input(subject: Subject) -> None:
-    pad = rules.has_pad(subject)
+def _input(session: Session) -> None:
+    subject, pad = session.subject, session.takes_drawings
     if pad:
         _, height, width = subject.input_spec.shape
         Pad(
@@ -81,7 +80,7 @@ def _input(subject: Subject) -> None:
     with html.Div(classes="tv-row"):
         if subject.samples:
             _button("Random", "random", "trigger('show_random')", prepend_icon="mdi-dice-5-outline")
-        if rules.takes_images(subject):
+        if session.takes_pictures:
             Drop()
         html.Img(
             v_if="preview",

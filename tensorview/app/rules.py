@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..opening import Subject
 from ..scene import THEMES, Camera
 from ..scene.colouring import AGGREGATES, SCALINGS
 from ..scene.palette import ENCODINGS
 from .policy import Policy
+from .session import MOST_PAD_CELLS
 from .validators import Validator, boolean, choice, data, fields, integer, list_of, number, optional, text
 from .wire import camera_from
 
 MOST_UPLOAD_BYTES = 32 * 2**20
-MOST_PAD_CELLS = 64
 FAR = 1e7
 
 DEFAULTS: dict[str, Any] = {
@@ -107,15 +106,3 @@ def policy() -> Policy:
     for trigger, validators in TRIGGERS.items():
         allowed.trigger(trigger, *validators)
     return allowed
-
-
-def has_pad(subject: Subject) -> bool:
-    """Whether a drawing is an input: one channel, and not more cells than a hand can fill."""
-    shape = subject.input_spec.shape
-    return len(shape) == 3 and shape[0] == 1 and max(shape[1:]) <= MOST_PAD_CELLS
-
-
-def takes_images(subject: Subject) -> bool:
-    """Whether a picture can become an input."""
-    shape = subject.input_spec.shape
-    return len(shape) == 3 and shape[0] in (1, 3)

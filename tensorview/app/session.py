@@ -15,6 +15,8 @@ from ..opening import Sample, Subject
 from ..scene import Camera, Look, Patch, Ray, Scene
 from ..scene.picking import Hit
 
+MOST_PAD_CELLS = 64
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:
@@ -34,7 +36,8 @@ class Session:
 
     Args:
         subject: the model, its preprocessing and its class names.
-        x: the first input with its batch dimension; by default a sample, or zeros where the model has none.
+        x: the first input with its batch dimension; by default a sample, or zeros where the model has none. Several
+            inputs, a tuple or a dict as the model's `forward` takes them, stay as they are: no picture replaces them.
         look: how the scene looks.
         camera: where the page looks from at first; `None` for a view that has everything in frame.
         open: layers and modules to open, by name; `"*"` opens all.
@@ -62,9 +65,11 @@ class Session:
         look = look or Look()
         if not look.class_names:
             look = look.changed(class_names=subject.class_names)
+        self._several = x if isinstance(x, (tuple, list, dict)) else None
         first = self.first_input() if x is None else x
-        if x is not None and subject.input_spec.is_image and tuple(x.shape[1:]) == subject.input_spec.shape:
-            self.preview = subject.preview(x[:1])
+        shape = tuple(getattr(x, "shape", ())[1:])
+        if subject.input_spec.is_image and shape == subject.input_spec.shape:
+            self.preview = subject.preview(first[:1])
         trace, self.failure = self.run(first)
         self.scene = Scene(trace, open, look=look, camera=camera)
         self.start_look = self.scene.look
@@ -77,9 +82,24 @@ class Session:
             return self.prepare_sample(self.subject.samples[min(7, len(self.subject.samples) - 1)])
         return self.empty_input()
 
+    @property
+    def takes_drawings(self) -> bool:
+        """Whether a drawing is an input: one channel, and not more cells than a hand can fill."""
+        shape = self.subject.input_spec.shape
+        return self.takes_pictures and shape[0] == 1 and max(shape[1:]) <= MOST_PAD_CELLS
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a picture can become an input."""
+        shape = self.subject.input_spec.shape
+        return self._several is None and len(shape) == 3 and shape[0] in (1, 3)
+
     def empty_input(self) -> Any:
-        """Zeros of the input's shape, with a batch dimension of 1."""
+        """Zeros of the input's shape, with a batch dimension of 1; several inputs as they were given."""
         import torch
+
+        if self._several is not None:
+            return self._several
 
         spec = self.subject.input_spec
         self.truth = self.sample = self.preview = None

@@ -75,7 +75,7 @@ def card(layer: Layer) -> dict[str, Any]:
     edges: Sequence[float] = []
     if stats is not None:
         rows += [("minimum", number(stats.min)), ("maximum", number(stats.max)), ("mean", number(stats.mean))]
-        rows += [("standard deviation", number(stats.std)), ("zeros", share(stats.zeros, stats.size))]
+        rows += [("std deviation", number(stats.std)), ("zeros", share(stats.zeros, stats.size))]
         rows += [("NaN", f"{stats.nan:,}"), ("Inf", f"{stats.inf:,}")]
         counts, edges = [int(c) for c in stats.counts], [float(e) for e in stats.edges]
     most = max(counts, default=0)
