@@ -149,7 +149,7 @@ def test_the_card_equals_what_torch_says(digits: Any) -> None:
         assert float(said["minimum"]) == pytest.approx(values.min(), rel=1e-6)
         assert float(said["maximum"]) == pytest.approx(values.max(), rel=1e-6)
         assert float(said["mean"]) == pytest.approx(values.astype(float).mean(), rel=1e-5)
-        deviation = float(digits.find("card-standard-deviation").inner_text())
+        deviation = float(digits.find("card-std-deviation").inner_text())
         assert deviation == pytest.approx(values.astype(float).std(), rel=1e-5)
         assert said["zeros"].startswith(f"{int((values == 0).sum()):,} of {values.size:,}")
         assert digits.find("card-NaN").inner_text() == digits.find("card-Inf").inner_text() == "0"
