@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # Registers the factories that make render windows.
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
@@ -51,6 +53,7 @@ def backend() -> str | None:
 
     VTK tries a context for every kind of window but OSMesa's, which it falls back to without a look at the library.
     """
+    _load_triton()
     own = os.environ.get(CHOICE)
     with _silence():
         for choice in dict.fromkeys([own or EGL, None]):
@@ -59,6 +62,19 @@ def backend() -> str | None:
             if made != OSMESA or _loads(_OSMESA_FILES.get(sys.platform, ())):
                 return str(made)
     return None
+
+
+def _load_triton() -> None:
+    """Load the library of triton, which comes with CUDA builds of torch, where it is installed.
+
+    It and Mesa each bring an LLVM of their own. Loaded after a window of Mesa's was made, as `torch.compile` and some
+    imports of torchvision do, triton's ends the process; loaded before, both work.
+    """
+    spec = importlib.util.find_spec("triton") if "triton" not in sys.modules else None
+    library = Path(spec.origin).parent / "_C" / "libtriton.so" if spec and spec.origin else None
+    if library is not None and library.is_file():
+        with suppress(OSError):  # then it cannot be loaded later either
+            ctypes.CDLL(str(library))
 
 
 def _loads(files: tuple[str, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 
@@ -96,3 +97,28 @@ def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch
         assert os.environ[gl.CHOICE] == (gl.backend() or gl.OSMESA)
         raise RuntimeError
     assert os.environ.get(gl.CHOICE) == own
+
+
+@pytest.mark.gl
+@pytest.mark.skipif(sys.platform != "linux", reason="reads which libraries are loaded from /proc")
+def test_the_library_of_triton_is_loaded_before_that_of_mesa(tmp_path) -> None:
+    """A package that looks like triton's; two LLVMs in the wrong order would end the process later."""
+    import _ctypes
+
+    library = tmp_path / "triton" / "_C" / "libtriton.so"
+    library.parent.mkdir(parents=True)
+    (tmp_path / "triton" / "__init__.py").touch()
+    shutil.copy(_ctypes.__file__, library)
+    code = """
+import ctypes
+from pathlib import Path
+loaded, load = [], ctypes.CDLL
+def note(name, *rest, **options):
+    loaded.append(Path(name).name if name else "")
+    return load(name, *rest, **options)
+ctypes.CDLL = note
+from tensorview.stage import gl
+gl.require_opengl()
+print(loaded[0], "libtriton.so" in Path("/proc/self/maps").read_text())
+"""
+    assert _run(code, PYTHONPATH=str(tmp_path))[0] == "libtriton.so True"
