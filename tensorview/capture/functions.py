@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
 from .kinds import AXIS_MOVES, CONSTANTS, function_kind, function_name
 from .ledger import Ledger
@@ -70,8 +71,12 @@ class FunctionWatch(TorchFunctionMode):
         if self._recorder.inside_layer:
             return func(*args, **kwargs)
         call = self._before(func, args, kwargs, self._ledger.calls)
+        attention = None
         try:
-            out = func(*args, **kwargs)
+            if call.name in FUNCTIONS:
+                out, attention = heard_in(func, args, kwargs)
+            else:
+                out = func(*args, **kwargs)
         except Exception as error:
             # Python asks for attributes that may be missing; that is no layer's failure.
             if call.name not in ("get", "getattr"):
@@ -80,7 +85,7 @@ class FunctionWatch(TorchFunctionMode):
             raise
         if not call.sources or call.name in CONSTANTS:
             return out
-        return self._follow(call, out)
+        return self._follow(call, out, attention)
 
     def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> Call:
         provenance = self._ledger.provenance
@@ -100,7 +105,7 @@ class FunctionWatch(TorchFunctionMode):
             position,
         )
 
-    def _follow(self, call: Call, out: Any) -> Any:
+    def _follow(self, call: Call, out: Any, attention: Attention | None) -> Any:
         """Say where the results come from; what is returned stands in for `out`."""
         provenance, changed = self._ledger.provenance, call.changed()
         kind = self._kind(call, out)
@@ -110,7 +115,7 @@ class FunctionWatch(TorchFunctionMode):
         else:
             if any(out is tensor for tensor in unchanged):  # as dropout does in eval mode
                 out = out.detach()
-            sources = (self._record(call, kind, next(tensors_in(out))),)
+            sources = (self._record(call, kind, next(tensors_in(out)), attention),)
         for tensor in changed:
             provenance.written(tensor, sources)
         for position, tensor in enumerate(tensors_in(out)):
@@ -128,10 +133,16 @@ class FunctionWatch(TorchFunctionMode):
             return None if before == after else kind
         return kind
 
-    def _record(self, call: Call, kind: str, tensor: Tensor) -> int:
+    def _record(self, call: Call, kind: str, tensor: Tensor, attention: Attention | None) -> int:
         info = function_info(call.name, call.func, call.args, call.kwargs, self._parameters)
         base = self._recorder.name_of(call.name)
         node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
         output = self._ledger.add(node, tensor)
-        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,)))
+        maps = -1
+        if attention is not None:
+            looked_at = self._ledger.provenance.of_all(call.given[:2])  # query and key
+            further = Node(base, kind, call.name, self._recorder.owner, looked_at, info, True, output.node, SUFFIX)
+            number, kept = self._ledger.add_attention(further, attention, None)
+            maps = number if kept else -1
+        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None, maps))
         return output.node

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -102,7 +102,8 @@ class Layer:
 
     Attributes:
         name: unique in its trace: `"features.0"`, its second call `"relu#2"`, a function `"layer1.0.add"`, the
-            further tensors of a tuple `"lstm:1"`, an input the parameter of `forward` (`"input"` for a single one).
+            further tensors of a tuple `"lstm:1"`, attention maps `"attn:weights"`, an input the parameter of
+            `forward` (`"input"` for a single one).
         kind: one of `KINDS`; "module" is several layers that a scene shows as one, no layer of a trace.
         module_type: `"Conv2d"`, for a function its name (`"add"`), `"Input"` for an input.
         module_name: dotted path of the module; for a function the module whose `forward` called it; `""` for an input.
@@ -111,7 +112,8 @@ class Layer:
         dtype: as the module returned it, `"float32"`, `"bfloat16"`, ...
         parents: names of the layers and inputs that feed it, in argument order, without duplicates.
         values: read-only, C-contiguous, of `shape`, exactly what the module returned. float16 and bfloat16 are
-            held as float32, other dtypes as they are. `None` where not asked for, and for complex numbers.
+            held as float32, other dtypes as they are. `None` where not asked for, and for complex numbers. Those of
+            attention maps are computed when first asked for.
         info: the module's text, hyperparameters and parameters.
     """
 
@@ -151,10 +153,29 @@ class Layer:
         contents["values"] = values
         return layer
 
+    def deferred(self, compute: Callable[[], np.ndarray]) -> Layer:
+        """The same layer with values that are computed when first asked for, read-only and of its shape."""
+        layer = object.__new__(_Deferred)
+        contents = layer.__dict__
+        contents.update(self.__dict__)
+        contents.pop("stats", None)
+        del contents["values"]
+        contents["_compute"] = compute
+        return layer
+
     def __repr__(self) -> str:
         fed = f" from {', '.join(self.parents)}" if self.parents else ""
-        held = "" if self.values is not None else ", values not held"
+        held = "" if self.__dict__.get("values", self) is not None else ", values not held"
         return f"Layer('{self.name}', {self.module_type}, {self.shape} {self.dtype}{fed}{held})"
+
+
+class _Deferred(Layer):
+    """A layer whose values nobody may ever look at."""
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        values: np.ndarray = self.__dict__.pop("_compute")()
+        return values
 
 
 class Graph:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .attention import Attention
 from .failure import Failure
 from .layers import ModuleInfo
 from .plan import Node, Output, Step
@@ -48,6 +49,11 @@ class Ledger:
         """The values, by node."""
         return [node.copied for node in self.nodes]
 
+    @property
+    def batch(self) -> int:
+        """The batch size."""
+        return self._batch
+
     def calls_of(self, base: str) -> int:
         """How many finished calls there are of a module's or function's name."""
         return self._calls[base]
@@ -80,7 +86,7 @@ class Ledger:
             whole = f"no batch dimension of {self._batch}, and is shown whole"
             self.warn(f"layer '{name}' returned {tuple(shape)}, which has {whole}")
         node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
-        kept = node.kind == "input" or self._wanted(name, module)
+        kept = node.kind == "input" or self._wants(name, node, module)
         if kept:
             node.copied = copy_sample(tensor, pick, self._sample)
             if node.copied is None:
@@ -90,6 +96,20 @@ class Ledger:
         self.nodes.append(node)
         self.provenance.set(tensor, (number,), True)
         return Output(number, shape, tensor.dtype, pick, kept)
+
+    def add_attention(self, node: Node, attention: Attention, module: nn.Module | None) -> tuple[int, bool]:
+        """Append the maps of `attention` as a further value of the layer `node.first`: their number, and if kept."""
+        node.shape, node.dtype = attention.shape(self._batch), "float32"
+        call = self._calls[node.base]
+        kept = self._wants(node.base if call == 1 else f"{node.base}#{call}", node, module)
+        if kept:
+            node.copied = attention.of_sample(self._batch, self._sample)
+        self.nodes.append(node)
+        return len(self.nodes) - 1, kept
+
+    def _wants(self, name: str, node: Node, module: nn.Module | None) -> bool:
+        """Whether a tensor's values are kept: its own name or that of the call is wanted."""
+        return self._wanted(name, module) or (node.first >= 0 and self._wanted(f"{name}:{node.suffix}", module))
 
     def shape_of_sample(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape of one sample in a batched tensor."""

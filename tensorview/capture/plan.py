@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .attention import Attention
 from .layers import Layer, ModuleInfo
 from .trace import Trace
 from .values import Pick, to_array
+
+Copied = np.ndarray | Tensor | Attention | None
 
 
 class Output(NamedTuple):
@@ -63,6 +66,7 @@ class Step(NamedTuple):
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
         plain: the output again, where it is a plain one.
+        maps: the node of its attention maps, -1 where there are none or they are not kept.
     """
 
     module: nn.Module | None
@@ -71,6 +75,7 @@ class Step(NamedTuple):
     fed_by: int
     outputs: tuple[Output, ...]
     plain: Plain | None = None
+    maps: int = -1
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ class Node:
         function: whether it is a function's result.
         first: the node of the first tensor, where one call returned several and this is a further one; else -1.
         suffix: what tells it from the first tensor.
-        copied: the values, perhaps still on another device.
+        copied: the values, perhaps still on another device, or what they are computed from.
     """
 
     base: str
@@ -97,7 +102,7 @@ class Node:
     suffix: str = ""
     shape: tuple[int, ...] = ()
     dtype: str = ""
-    copied: np.ndarray | Tensor | None = None
+    copied: Copied = None
 
 
 class Plan(NamedTuple):
@@ -109,6 +114,7 @@ class Plan(NamedTuple):
         returned: the tensors that the model returned, in order; those that are a step's own are not kept twice.
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
+        batch: the batch size.
         size: how many nodes there are.
         room: how many float32 numbers the plain outputs have together.
         modules: those whose calls are steps, each once.
@@ -120,22 +126,29 @@ class Plan(NamedTuple):
     returned: tuple[Output, ...]
     template: Trace
     nodes: tuple[int, ...]
+    batch: int
     size: int
     room: int
     modules: tuple[nn.Module, ...]
     calls: int
 
-    def filled(self, copied: Sequence[np.ndarray | Tensor | None]) -> Trace:
+    def filled(self, copied: Sequence[Copied]) -> Trace:
         """The trace with the values that were copied in a pass."""
         template = self.template
         count = len(template.inputs)
         layers = tuple(
             [
-                layer.with_values(to_array(copied[node]))
+                _filled(layer, copied[node])
                 for layer, node in zip((*template.inputs, *template.layers), self.nodes, strict=True)
             ]
         )
         return template.renewed(layers[:count], layers[count:])
+
+
+def _filled(layer: Layer, copied: Copied) -> Layer:
+    if isinstance(copied, Attention):
+        return layer.deferred(copied.to_cpu().computed)
+    return layer.with_values(to_array(copied))
 
 
 def settle(
@@ -146,6 +159,7 @@ def settle(
     model_name: str,
     warnings: tuple[str, ...],
     calls: int,
+    batch: int,
 ) -> Plan:
     """Name the nodes, of which the inputs are the first, and make the plan of a pass of `calls` torch functions.
 
@@ -160,7 +174,7 @@ def settle(
     living, room = _placed(steps, dropped)
     modules = tuple({id(step.module): step.module for step in living if step.module is not None}.values())
     watched = any(step.func is not None for step in living) or any(output.kept for output in returned)
-    return Plan(inputs, living, returned, template, kept, len(nodes), room, modules, calls if watched else -1)
+    return Plan(inputs, living, returned, template, kept, batch, len(nodes), room, modules, calls if watched else -1)
 
 
 def _placed(steps: list[Step], dropped: set[int]) -> tuple[tuple[Step, ...], int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .attention import SUFFIX, Attention, Listener, listens_to
 from .failure import Failure
 from .functions import FunctionWatch
 from .info import module_info
@@ -58,6 +59,7 @@ class Recorder:
         self._paths = {id(module): plain_path(path) for path, module in model.named_modules()}
         self._infos: dict[int, ModuleInfo] = {}
         self._frames: list[Frame] = []
+        self._listener: Listener | None = None
         self._depth = 0  # of modules under way since an atomic one was entered, itself included
         self._thread = get_ident()
         self._ambient = sys.exc_info()[1]
@@ -87,6 +89,7 @@ class Recorder:
             with FunctionWatch(self, self._ledger, parameters):
                 result = self._model(*args, **kwargs)
         finally:
+            self._hush()
             for handle in handles:
                 handle.remove()
         return self._ledger.add_returned(result)
@@ -103,6 +106,9 @@ class Recorder:
             frame = self._frame(module, path, args, kwargs)
             self._depth += frame.atomic
             self._frames.append(frame)
+            if frame.atomic and listens_to(module):
+                self._listener = Listener()
+                self._listener.__enter__()
         self.paused = False
 
     def _frame(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
@@ -124,18 +130,27 @@ class Recorder:
             return None
         self.paused = True
         frame = self._frames.pop()
+        heard = self._hush() if frame.atomic else None
         try:
             error = sys.exc_info()[1]
             if out is None and error is not None and error is not self._ambient:
                 shapes = tuple(tuple(tensor.shape) for tensor in tensors_in((args, kwargs)))
                 self._ledger.fail(error, frame.path, module, shapes)
                 return None
-            return self._record(frame, out) if frame.atomic else None
+            return self._record(frame, out, heard) if frame.atomic else None
         finally:
             self._depth -= self._depth > 0
             self.paused = False
 
-    def _record(self, frame: Frame, out: Any) -> Tensor | None:
+    def _hush(self) -> Attention | None:
+        """Stop listening: the attention that was heard."""
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return None
+        listener.__exit__(None, None, None)
+        return listener.heard
+
+    def _record(self, frame: Frame, out: Any, heard: Attention | None) -> Tensor | None:
         """Record what an atomic module returned."""
         module, provenance = frame.module, self._ledger.provenance
         changed = [t for t, old in zip(frame.given, frame.versions, strict=True) if version(t) != old]
@@ -151,26 +166,36 @@ class Recorder:
         if not outputs:
             what = f"layer '{frame.path}' ({type(module).__name__})"
             self._ledger.warn(f"{what} returned {type(out).__name__}, which is not drawn")
-        plain = plain_output(out, outputs[0]) if len(outputs) == 1 else None
-        self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain))
+        maps = -1
+        if heard is not None and outputs:
+            node = self._node(frame, outputs[0].node, SUFFIX)
+            number, kept = self._ledger.add_attention(node, heard, module)
+            maps = number if kept else -1
+        plain = plain_output(out, outputs[0]) if len(outputs) == 1 and maps < 0 else None
+        self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain, maps))
         return out if handed_on else None
 
     def _add_outputs(self, frame: Frame, out: Any) -> list[Output]:
         """A node for each tensor: the first has the layer's name, others are `"lstm:1"`, `"backbone:key"`."""
+        outputs: list[Output] = []
+        for position, (path, tensor) in enumerate(named_tensors(out)):
+            suffix = path[0] if isinstance(out, dict) else str(position)
+            node = self._node(frame, outputs[0].node if outputs else -1, suffix)
+            outputs.append(self._ledger.add(node, tensor, frame.module, batch_axis(frame.module, position)))
+        return outputs
+
+    def _node(self, frame: Frame, first: int, suffix: str) -> Node:
+        """A node of a module's call; a further one if `first` is the node of its first tensor."""
         module = frame.module
         base = frame.path or type(module).__name__.lower()
         kind = module_kind(module)
         if kind == "other" and frame.operands > 1:
             kind = "merge"
         info = self._infos.get(id(module)) or self._infos.setdefault(id(module), module_info(module))
-        outputs: list[Output] = []
-        for position, (path, tensor) in enumerate(named_tensors(out)):
-            node = Node(base, kind, type(module).__name__, frame.path, frame.sources, info)
-            if outputs:
-                node.first = outputs[0].node
-                node.suffix = path[0] if isinstance(out, dict) else str(position)
-            outputs.append(self._ledger.add(node, tensor, module, batch_axis(module, position)))
-        return outputs
+        node = Node(base, kind, type(module).__name__, frame.path, frame.sources, info)
+        if first >= 0:
+            node.first, node.suffix = first, suffix
+        return node
 
 
 def plain_output(value: Any, output: Output) -> Plain | None:

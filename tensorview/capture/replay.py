@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .plan import Output, Plan, Step
+from .attention import Attention, Listener, heard_in
+from .plan import Copied, Output, Plan, Step
 from .trace import Trace
 from .values import copy_sample, tensors_in
 
@@ -29,6 +30,7 @@ class Replay:
         "_calls",
         "_copied",
         "_ids",
+        "_listener",
         "_paused",
         "_plan",
         "_room",
@@ -40,10 +42,11 @@ class Replay:
     def __init__(self, plan: Plan, sample: int) -> None:
         self._plan, self._sample = plan, sample
         self._steps = plan.steps
-        self._copied: list[np.ndarray | Tensor | None] = [None] * plan.size
+        self._copied: list[Copied] = [None] * plan.size
         # One array for all: copies of their own would come to lie between torch's tensors, which then no
         # longer reuse the memory that is in the cache (a chain of 800 small layers ran a fifth slower).
         self._room = np.empty(plan.room, np.float32)
+        self._listener: Listener | None = None
         self._ids = [0] * plan.size
         self._at = 0
         self._calls = 0
@@ -59,16 +62,20 @@ class Replay:
         # `register_forward_hook` and its handle cost 2 µs a module, a sixth of a small layer's forward.
         key, leave = id(self), self._leave
         hooks = [module._forward_hooks for module in self._plan.modules]
+        listening = [step.module._forward_pre_hooks for step in self._plan.steps if step.module and step.maps >= 0]
         try:
             for registered in hooks:
                 registered[key] = leave
+            for registered in listening:
+                registered[key] = self._listen
             if self._plan.calls >= 0:
                 with _Watch(self):
                     result = model(*args, **kwargs)
             else:
                 result = model(*args, **kwargs)
         finally:
-            for registered in hooks:
+            self._hush()
+            for registered in (*hooks, *listening):
                 registered.pop(key, None)
         return self._finish(result)
 
@@ -81,7 +88,7 @@ class Replay:
             self._broken = True
             return
         step = self._steps[at]
-        expected, _, _, fed_by, _, plain = step
+        expected, _, _, fed_by, _, plain, maps = step
         self._paused = True
         if module is not expected:
             self._broken = True
@@ -97,10 +104,23 @@ class Replay:
             self._copied[node] = values = self._room[start:stop].reshape(part)
             np.copyto(values, out.numpy()[self._sample])
         else:
-            self._check(step, args, out)
+            self._check(step, args, out, self._hush() if maps >= 0 else None)
         self._paused = False
 
-    def _check(self, step: Step, args: tuple[Any, ...], out: Any) -> None:
+    def _listen(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if get_ident() == self._thread:
+            self._hush()
+            self._listener = Listener()
+            self._listener.__enter__()
+
+    def _hush(self) -> Attention | None:
+        listener, self._listener = self._listener, None
+        if listener is None:
+            return None
+        listener.__exit__(None, None, None)
+        return listener.heard
+
+    def _check(self, step: Step, args: tuple[Any, ...], out: Any, heard: Attention | None) -> None:
         """Compare a call with its step and copy what it returned."""
         found = list(tensors_in(out))
         # A function's further tensors (the indices of a maximum) are no layers.
@@ -110,6 +130,11 @@ class Replay:
             return
         for output, tensor in zip(step.outputs, found, strict=False):
             self._take(output, tensor)
+        if step.maps >= 0:
+            if heard is None:
+                self._broken = True
+                return
+            self._copied[step.maps] = heard.of_sample(self._plan.batch, self._sample)
 
     def _take(self, output: Output, tensor: Tensor) -> None:
         if tensor.shape != output.shape or tensor.dtype is not output.dtype:
@@ -124,15 +149,19 @@ class Replay:
         if self._paused:
             return func(*args, **kwargs)
         self._calls += 1
-        position = self._calls
-        out = func(*args, **kwargs)
         at = self._at
-        if at < len(self._steps) and self._steps[at].position == position:
-            self._at = at + 1
-            if self._steps[at].func is func:
-                self._check(self._steps[at], args, out)
-            else:
-                self._broken = True
+        if at >= len(self._steps) or self._steps[at].position != self._calls:
+            return func(*args, **kwargs)
+        self._at = at + 1
+        step, heard = self._steps[at], None
+        if step.func is not func:
+            self._broken = True
+            return func(*args, **kwargs)
+        if step.maps >= 0:
+            out, heard = heard_in(func, args, kwargs)
+        else:
+            out = func(*args, **kwargs)
+        self._check(step, args, out, heard)
         return out
 
     def _finish(self, result: Any) -> Trace | None:

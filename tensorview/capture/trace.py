@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ..errors import OpenError, TensorviewError
 from .layers import Graph, Layer, ModuleInfo
 
 FORMAT = "1"
+_APART = ("values", "info")  # of a layer's fields
 
 
 class LayerNotFound(TensorviewError, KeyError):
@@ -134,8 +135,8 @@ class Trace:
 
 def _describe(layer: Layer) -> dict[str, Any]:
     """Everything of a layer but its values, ready for JSON."""
-    fields = {name: value for name, value in layer.__dict__.items() if name not in ("values", "stats", "info")}
-    return {**fields, "info": asdict(layer.info)}
+    described = {field.name: getattr(layer, field.name) for field in fields(layer) if field.name not in _APART}
+    return {**described, "info": asdict(layer.info)}
 
 
 def _restore(record: dict[str, Any], values: dict[str, np.ndarray]) -> Layer:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from threading import RLock
 from typing import Any
@@ -91,7 +90,7 @@ class Tracer:
             self._plan, self._unchanged = None, Unchanged(self._model)
         if self._plan is not None and signature == self._signature:
             # What goes wrong here goes wrong again in the full pass, which can say where.
-            with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._uncompiled():
+            with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python():
                 trace = Replay(self._plan, self._sample).run(self._model, tensors, args, kwargs)
                 if trace is not None:
                     return trace
@@ -109,7 +108,7 @@ class Tracer:
         recorder = Recorder(self._model, ledger)
         self._unchanged = Unchanged(self._model)
         try:
-            with torch.no_grad(), self._unchanged, self._uncompiled():
+            with torch.no_grad(), self._unchanged, self._in_python():
                 returned = recorder.run(args, kwargs)
         except Exception as error:
             raise self._failed(error, ledger, inputs, recorder.unbatched) from error
@@ -122,7 +121,7 @@ class Tracer:
 
     def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
         model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)
-        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings, ledger.calls)
+        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings, ledger.calls, ledger.batch)
 
     def _failed(
         self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None
@@ -146,9 +145,16 @@ class Tracer:
             return bool(self._layers(name, module))
         return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._layers)
 
-    def _uncompiled(self) -> AbstractContextManager[Any]:
-        """A context in which compiled modules run as plain Python, which hooks can see."""
-        return torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
+    @contextlib.contextmanager
+    def _in_python(self) -> Iterator[None]:
+        """A context in which compiled modules and torch's fused transformers run as plain Python, which hooks see."""
+        fused = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext():
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def capture(model: nn.Module, x: Any, *, layers: Selection = None, sample: int = 0) -> Trace:

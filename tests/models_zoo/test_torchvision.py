@@ -154,8 +154,14 @@ def assert_opens(model: nn.Module, x: Any, replayed: bool = False) -> Trace:
             values = trace[name].values
             assert values is not None
             tensor = tensor.dequantize() if tensor.is_quantized else tensor
-            np.testing.assert_array_equal(values, tensor.numpy().reshape(values.shape), err_msg=name)
+            # The bare forward of a ViT is fused, which rounds otherwise.
+            tolerance = 1e-5 * float(tensor.abs().max()) if has_attention(model) else 0
+            np.testing.assert_allclose(values, tensor.numpy().reshape(values.shape), 0, tolerance, err_msg=name)
     return trace
+
+
+def has_attention(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.MultiheadAttention) for module in model.modules())
 
 
 def noise(*shape: int) -> torch.Tensor:
