@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import SceneError
-from .layout import Placement
 from .palette import LEVELS, NAN, NEG_INF, POS_INF, Encoding
+from .placement import Placement
 
 if TYPE_CHECKING:
     from ..capture import Layer

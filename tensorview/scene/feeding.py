@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .feeds import sources
-from .layout import Placement
 from .parts import Source
 from .picking import Hit, Window, cell_of, outline
+from .placement import Placement
 
 if TYPE_CHECKING:
     from ..capture import Layer

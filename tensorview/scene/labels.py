@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from .atlas import pack
+from .axis import least_gap
 from .camera import PITCH, YAW, Vector, fit_camera
-from .layout import Placement
 from .mesh import Surface, rectangles
+from .placement import Placement
 from .text import LINE, PIXELS, shorten, text_mask, text_width
 
 BUDGET = 1_000_000
@@ -64,24 +65,44 @@ def shape_text(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "1"
 
 
-def layer_labels(items: Sequence[Placement], shapes: Sequence[tuple[int, ...]], edge: float) -> list[Label]:
+def local_name(name: str, module: str) -> str:
+    """A layer's name without the module around it, whose bracket says that; a bare number keeps what it is a part of.
+
+    >>> local_name("layer1.0.conv1", "layer1.0"), local_name("layer1.0.downsample.1", "layer1.0.downsample")
+    ('conv1', 'downsample.1')
+    """
+    short = name.removeprefix(f"{module}.") if module else name
+    if short.partition("#")[0].isdigit():
+        return ".".join(name.rsplit(".", 2)[-2:])
+    return short
+
+
+def layer_labels(
+    items: Sequence[Placement], shapes: Sequence[tuple[int, ...]], edge: float, modules: Sequence[str] = ()
+) -> list[Label]:
     """A name and below it a shape above every layer, where no nearer layer hides them in the first view.
 
     Seen from above, layers further along stand higher, so their texts rise like stairs; a text is as large as its step.
+
+    Args:
+        modules: for every layer the innermost module that has a bracket under it, empty for none.
     """
-    texts = [(shorten(item.name, LONGEST), shape_text(shape)) for item, shape in zip(items, shapes, strict=True)]
-    heights = _even([_height(items, i, *texts[i], edge) for i in range(len(items))])
+    names = [shorten(local_name(item.name, modules[i] if modules else ""), LONGEST) for i, item in enumerate(items)]
+    texts = [(name, shape_text(shape)) for name, shape in zip(names, shapes, strict=True)]
+    lines = _Lines(items)
+    heights = lines.even([_height(lines.step(i, edge), *texts[i], edge) for i in range(len(items))])
     eye = fit_camera(np.concatenate([item.bounds for item in items])).position
     labels: list[Label] = []
-    spots: list[_Spot] = []
+    spots: dict[int, _Spot] = {}
     for i, (item, (name, shape), height) in enumerate(zip(items, texts, heights, strict=True)):
         small, width = height * SHAPE_HEIGHT / NAME_HEIGHT, _width(name, shape) * height
         x, z = item.centre[0] - item.size[0] / 2, item.centre[2] - item.size[2] / 2
-        row = [spots[k] for k in range(max(0, i - 8), i) if items[k].centre[1] == item.centre[1]]
-        y = max([_clear_height(items, i, width) + edge * 0.02, *(_clear_of(spot, x, z, eye) for spot in row)])
+        before = lines.before(i)
+        y = _clear_height(item, [items[k] for k in before], width) + edge * 0.02
+        y = max([y, *(_clear_of(spots[k], x, z, eye) for k in before)])
         labels.append(Label(name, (x, y + (small + height) * LINE, z), height * LINE, i, bold=True))
         labels.append(Label(shape, (x, y + small * LINE, z), small * LINE, i))
-        spots.append(_Spot(x, y + (small + height) * LINE, z, width))
+        spots[i] = _Spot(x, y + (small + height) * LINE, z, width)
     return labels
 
 
@@ -113,33 +134,55 @@ def _width(name: str, shape: str) -> float:
     return max(len(name) * 0.66, len(shape) * 0.42)
 
 
-def _height(items: Sequence[Placement], i: int, name: str, shape: str, edge: float) -> float:
-    step = _step(items, i)
+def _height(step: float, name: str, shape: str, edge: float) -> float:
     return min(edge * NAME_HEIGHT, max(step * STAIR / 2.1, 0.8 * step / _width(name, shape)))
 
 
-def _even(heights: list[float]) -> list[float]:
-    """No height more than a quarter above that of a neighbour."""
-    return [min(h, 1.25 * min(heights[max(0, i - 1) : i + 2])) for i, h in enumerate(heights)]
+class _Lines:
+    """The layers of every row and lane, in the order in which they stand along the axis."""
+
+    def __init__(self, items: Sequence[Placement]) -> None:
+        self._items = items
+        self._lines: dict[float, list[int]] = {}
+        self._place: list[int] = []
+        for i, item in enumerate(items):
+            line = self._lines.setdefault(item.centre[1], [])
+            self._place.append(len(line))
+            line.append(i)
+
+    def before(self, i: int, most: int = 8) -> list[int]:
+        """The layers that stand before layer `i`, at most so many."""
+        line = self._lines[self._items[i].centre[1]]
+        return line[max(0, self._place[i] - most) : self._place[i]]
+
+    def even(self, heights: list[float]) -> list[float]:
+        """No height more than a quarter above that of a neighbour."""
+        even = list(heights)
+        for line in self._lines.values():
+            for k, i in enumerate(line):
+                even[i] = min(heights[i], 1.25 * min(heights[j] for j in line[max(0, k - 1) : k + 2]))
+        return even
+
+    def step(self, i: int, edge: float) -> float:
+        """Distance along the axis to the next layer; the last of a line has that to the one before it.
+
+        Where lanes begin or end, the next one of the same line is too far away to be a measure.
+        """
+        items, line = self._items, self._lines[self._items[i].centre[1]]
+        at = self._place[i]
+        other = line[at + 1] if at + 1 < len(line) else line[at - 1] if at else i
+        step = abs(items[other].centre[2] - items[i].centre[2])
+        alone = max(2 * items[i].size[0], items[i].size[2] + least_gap(edge))
+        return min(step or alone, alone if abs(other - i) > 1 else math.inf)
 
 
-def _step(items: Sequence[Placement], i: int) -> float:
-    """Distance along the axis to the next layer; the last of a row has that to the one before it."""
-    last = i + 1 == len(items) or items[i + 1].centre[1] != items[i].centre[1]
-    other = items[i - 1] if last else items[i + 1]
-    return abs(other.centre[2] - items[i].centre[2]) or 2 * items[i].size[0]
-
-
-def _clear_height(items: Sequence[Placement], i: int, width: float) -> float:
-    """The lowest place above layer `i` at which a text of that width is not behind a nearer layer in the first view."""
-    item = items[i]
+def _clear_height(item: Placement, before: Sequence[Placement], width: float) -> float:
+    """The lowest place above a layer at which a text of that width is not behind a nearer one in the first view."""
     across, away = math.cos(math.radians(YAW)), math.sin(math.radians(YAW))
     rise = math.tan(math.radians(PITCH))
     start = (item.centre[0] - item.size[0] / 2) * across - item.centre[2] * away
     height = item.centre[1] + item.size[1] / 2
-    for nearer in items[max(0, i - 8) : i]:
-        if nearer.centre[1] != item.centre[1]:
-            continue
+    for nearer in before:
         right = (nearer.centre[0] + nearer.size[0] / 2) * across - nearer.centre[2] * away
         if right > start and nearer.centre[0] * across - nearer.centre[2] * away < start + width * across:
             top = nearer.centre[1] + nearer.size[1] / 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .camera import Ray
-from .layout import Placement
+from .placement import Placement
 
 
 @dataclass(frozen=True)

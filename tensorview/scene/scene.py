@@ -14,13 +14,14 @@ from .colouring import Colouring, Run, check_drawable, overflowed, shown_values,
 from .feeding import Feeding, feeding
 from .groups import KIND, Grouping, find, shown_layers
 from .labels import layer_labels, text_page
-from .layout import MOST_CUBES, Placement, arrange_layers, page_sizes
+from .layout import MOST_CUBES, arrange_layers, page_sizes
 from .links import link_lines
 from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
 from .pages import Page, Patch
 from .palette import RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, meet_boxes, outline, pick
+from .placement import Placement
 from .rails import rail_boxes, rail_labels, rail_lines, rails
 from .shares import Shares
 from .slabs import slabs_of
@@ -116,7 +117,10 @@ class Scene:
 
     def _lay_out(self) -> None:
         look, theme = self.look, self.theme
-        self.placements = arrange_layers(self.layers, look.open, self._class_layers(), look.arrangement, look.budget)
+        spans = self._spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
+        self.placements = arrange_layers(
+            self.layers, look.open, self._class_layers(), look.arrangement, look.budget, spans
+        )
         flat = [max(p.maps.height, p.maps.width) for p in self.placements if p.maps.style != "vector"]
         self.edge = max(flat, default=12)
         edges = [
@@ -125,11 +129,17 @@ class Scene:
             for parent in layer.parents
             if parent in self._index
         ]
-        self.links = link_lines(self.placements, edges, theme.link, mix(theme.link, theme.text, 0.35))
-        spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
+        self.links = link_lines(self.placements, edges, self.edge, theme.link, mix(theme.link, theme.text, 0.35))
         self.rails = rails(self.placements, spans, self.edge)
-        self.brackets = rail_lines(self.rails, theme.hue(KIND), self.edge)
+        self.brackets = rail_lines(self.rails, theme.hue(KIND))
         self.frames = _frames(self.placements, [theme.hue(p.kind) for p in self.placements])
+
+    def _around(self) -> list[str]:
+        """For every layer the innermost expanded module around it, empty for none."""
+        around = [""] * len(self.placements)
+        for span in sorted(self._spans, key=lambda span: span.depth):
+            around[span.first : span.last + 1] = [span.name.partition("#")[0]] * (span.last + 1 - span.first)
+        return around
 
     def _class_layers(self) -> frozenset[str]:
         """Outputs that are shown as classes: vectors as long as the class names, or without names any short vector."""
@@ -157,8 +167,8 @@ class Scene:
         self.slabs = slabs_of(self.placements, places, sides, page.shape)
         self.cells: Surface = boxes(self.slabs)
         shapes = [layer.shape for layer in self.layers]
-        self.labels = layer_labels(self.placements, shapes, self.edge) if self.look.labels else []
-        every = [*self.labels, *(rail_labels(self.rails, self.edge) if self.look.labels else [])]
+        self.labels = layer_labels(self.placements, shapes, self.edge, self._around()) if self.look.labels else []
+        every = [*self.labels, *(rail_labels(self.rails) if self.look.labels else [])]
         names = text_page(sorted(every, key=lambda label: label.layer))
         self.names: Surface = names.surface
         cubes = [p for p in self.placements if p.look == "cubes"]
@@ -275,7 +285,7 @@ class Scene:
 
     def pick_module(self, ray: Ray) -> str | None:
         """The expanded module whose bracket the ray meets, `None` where it meets none or a cell before it."""
-        distance = meet_boxes(ray, *rail_boxes(self.rails, self.edge))
+        distance = meet_boxes(ray, *rail_boxes(self.rails))
         nearest = int(distance.argmin()) if len(distance) else -1
         if nearest < 0 or not np.isfinite(distance[nearest]):
             return None

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..classes import probabilities
 from .labels import VALUE_PIXELS, Label, class_labels, text_page, write_text
-from .layout import Placement
 from .pages import Page, Patch
+from .placement import Placement
 from .text import shorten, text_mask
 
 MOST_LETTERS = 18

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .layout import Placement
 from .mesh import SLAB
+from .placement import Placement
 
 
 def slabs_of(

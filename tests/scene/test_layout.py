@@ -178,3 +178,12 @@ def test_a_layer_that_was_not_there_grows_from_its_middle(chain):
     new = after.placements[1]
     np.testing.assert_allclose(new.bounds * scale[1] + offset[1], [new.centre] * 2)
     np.testing.assert_allclose(after.placements[0].bounds * scale[0] + offset[0], before.placements[0].bounds)
+
+
+@pytest.mark.parametrize(
+    "expanded", [("layer2", "layer2.0"), ("layer4", "layer4.0", "layer4.0.downsample"), "*"], ids=str
+)
+def test_no_two_layers_of_expanded_modules_overlap(resnet18, expanded):
+    names = Scene(resnet18).modules.names if expanded == "*" else expanded
+    for opened in ((), [layer.name for layer in resnet18 if layer.name.startswith("layer2.0")]):
+        assert overlapping(Scene(resnet18, opened, expanded=frozenset(names))) == []
