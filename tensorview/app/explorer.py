@@ -276,8 +276,6 @@ class Explorer(TrameApp):
             self.state.busy = ""
 
     def scene_saved(self, camera: Camera) -> dict[str, Any]:
-        if self.session.preview is not None and self.session.sample is None:
-            self.say("The scene file has the view, not the picture that is shown: it opens with a sample.")
         return scene_file(self.session, camera)
 
     def close(self) -> None:

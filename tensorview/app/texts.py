@@ -31,8 +31,17 @@ HYPER = (
 
 
 def number(value: float | None) -> str:
-    """A value as the read-out says it: seven significant digits tell every float32 near 1 from its neighbours."""
+    """A statistic, in seven significant digits."""
     return "not captured" if value is None else f"{value:.7g}"
+
+
+def exact(value: float | None) -> str:
+    """The shortest decimal that is read back as just this value: of a float32 up to nine digits."""
+    if value is None:
+        return "not captured"
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    return str(single if float(single) == value else np.float64(value)).removesuffix(".0")
 
 
 def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
@@ -44,7 +53,7 @@ def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
     """
     item = scene.placements[hit.placement]
     layer = scene.layers[item.layer]
-    value = number(scene.value(hit))
+    value = exact(scene.value(hit))
     parts: dict[str, Any] = {"layer": hit.layer, "channel": "", "row": "", "column": "", "value": value}
     if hit.index is None:
         parts |= {"row": hit.row, "column": hit.column}

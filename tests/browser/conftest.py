@@ -94,6 +94,9 @@ READ_OUT = """(() => {
 })()"""
 
 
+Box = tuple[int, int, int, int]
+
+
 class Odd(nn.Module):
     """Every way of feeding, in one small model that knows class names and dislikes white."""
 
@@ -134,7 +137,7 @@ def asymmetric_picture() -> bytes:
 class Visit:
     """A page in Chromium that shows a viewer's session."""
 
-    def __init__(self, browser: Browser, viewer: Viewer, **options: Any) -> None:
+    def __init__(self, browser: Browser, viewer: Viewer, frame: Box | None = None, **options: Any) -> None:
         self.viewer = viewer
         self.faults: list[str] = []
         self.context = browser.new_context(**{"viewport": SIZE, **options})
@@ -143,14 +146,14 @@ class Visit:
         self.page.add_init_script(CATCH_COMPONENTS)
         self.frame = self.page.main_frame
         self.corner = (0, 0)
-        self.open()
-
-    def open(self) -> None:
-        self.page.goto(self.viewer.url)
+        if frame is None:
+            self.page.goto(viewer.url)
+        else:
+            self.open_in_frame(*frame)
         self.wait_for_scene()
 
     def open_in_frame(self, left: int, top: int, width: int, height: int) -> None:
-        """Open the page inside another one of the same origin."""
+        """Open the page inside another one of the same origin, in CSS pixels from its top left corner."""
         host = self.viewer.url.replace("?", "host?")
         style = f"position: absolute; left: {left}px; top: {top}px; width: {width}px; height: {height}px; border: 0"
         inner = self.viewer.url.replace("?", "index.html?")
@@ -158,7 +161,6 @@ class Visit:
         self.page.route(host, lambda route: route.fulfill(body=body, content_type="text/html"))
         self.page.goto(host)
         self.frame, self.corner = self.page.frames[1], (left, top)
-        self.wait_for_scene()
 
     def wait_for_scene(self) -> None:
         self.frame.wait_for_selector("[data-testid=stage][data-serial]")
@@ -382,6 +384,21 @@ def odd_page(browser: Browser, odd: Viewer) -> Iterator[Visit]:
     visit = Visit(browser, odd)
     yield visit
     visit.close()
+
+
+@pytest.fixture(scope="session")
+def phone_page(browser: Browser, lenet: Viewer) -> Iterator[Visit]:
+    visit = Visit(browser, lenet, has_touch=True, is_mobile=True, viewport={"width": 820, "height": 700})
+    yield visit
+    visit.close()
+
+
+@pytest.fixture
+def phone(phone_page: Visit) -> Iterator[Visit]:
+    """LeNet-5's page where fingers touch it; what it complains about fails the test."""
+    phone_page.start_again()
+    yield phone_page
+    assert phone_page.faults == []
 
 
 @pytest.fixture

@@ -138,8 +138,7 @@ def test_reading_is_exact_after_the_window_changes(digits: Any) -> None:
 
 def test_reading_is_exact_inside_a_frame(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
     digits.press("open-all")
-    inside = visit(lenet)
-    inside.open_in_frame(130, 70, 1000, 560)
+    inside = visit(lenet, frame=(130, 70, 1000, 560))
     check_reading(inside)
     inside.page.mouse.move(5, 5)
     inside.settle()

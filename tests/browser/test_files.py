@@ -112,3 +112,18 @@ def test_a_saved_view_opens_as_it_was(digits: Any, visit: Callable[..., Any], tm
         np.testing.assert_array_equal(again.scene.trace["input"].values, digits.scene.trace["input"].values)
         np.testing.assert_array_equal(again.points(), digits.points())
         again.close()
+
+
+def test_a_saved_view_holds_the_drawing(digits: Any, tmp_path: Path) -> None:
+    digits.press("pad-clear")
+    box = digits.find("digit-pad").bounding_box()
+    digits.page.mouse.move(box["x"] + 50, box["y"] + 40)
+    digits.page.mouse.down()
+    digits.page.mouse.move(box["x"] + 120, box["y"] + 120, steps=6)
+    digits.page.mouse.up()
+    digits.settle()
+    written = SceneFile.load(saved(digits, "save-scene", tmp_path))
+    drawn = digits.scene.trace["input"].values
+    assert drawn.max() > 0.5
+    again = written.tensor(written.subject())[0].numpy()
+    np.testing.assert_allclose(again, drawn, atol=0.51 / 255)

@@ -35,38 +35,38 @@ def wait_for(visit: Any, condition: Callable[[], bool], seconds: float = 15) -> 
         visit.page.wait_for_timeout(20)
 
 
-def test_a_reload_brings_the_view_back(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
-    mine = visit(lenet)
-    mine.choose(theme="light", encoding="signed")
-    mine.press("sample-3")
-    mine.press("tab-layers")
-    mine.press("toggle-conv2")
-    mine.press("layer-pool1")
-    mine.find("stage").focus()
-    mine.page.keyboard.press("ArrowRight")
-    mine.page.keyboard.press("-")
-    own = mine.camera()
-    wait_for(mine, lambda: lenet._explorer.camera == own)
-    mine.page.reload()
-    mine.wait_for_scene()
-    assert mine.camera() == own
-    assert mine.find("toggle-conv2").get_attribute("aria-expanded") == "true"
-    assert mine.find("card-name").inner_text() == "pool1"
-    assert mine.page.locator(".tv-app.v-theme--light").count() == 1
-    check_same(mine)
-    mine.press("tab-input")
-    assert mine.find("truth").inner_text().endswith("3")
-    held = mine.page.evaluate("Array.from(pad.ink.raster(pad.fit))")
-    np.testing.assert_array_equal(np.reshape(held, (28, 28)), mine.preview())
-    mine.press("reset-view")
-    wait_for(mine, lambda: lenet._explorer.camera is None)
-    home = mine.camera()
-    mine.page.set_viewport_size({"width": 1000, "height": 800})
-    mine.page.reload()
-    mine.wait_for_scene()
-    assert mine.camera() != home, "at home, it is the first view of the window as it is now"
-    _, _, width, height = mine.area()
-    assert np.abs(mine.camera().project(mine.scene.corners(), width / height)).max() <= 1
+def test_a_reload_brings_the_view_back(lenet: Any, digits: Any) -> None:
+    digits.choose(theme="light", encoding="signed")
+    digits.press("sample-3")
+    digits.press("tab-layers")
+    digits.press("toggle-conv2")
+    digits.press("layer-pool1")
+    digits.find("stage").focus()
+    digits.page.keyboard.press("ArrowRight")
+    digits.page.keyboard.press("-")
+    own = digits.camera()
+    wait_for(digits, lambda: lenet._explorer.camera == own)
+    digits.page.reload()
+    digits.wait_for_scene()
+    assert digits.camera() == own
+    assert digits.find("toggle-conv2").get_attribute("aria-expanded") == "true"
+    assert digits.find("card-name").inner_text() == "pool1"
+    assert digits.page.locator(".tv-app.v-theme--light").count() == 1
+    check_same(digits)
+    digits.press("tab-input")
+    assert digits.find("truth").inner_text().endswith("3")
+    held = digits.page.evaluate("Array.from(pad.ink.raster(pad.fit))")
+    np.testing.assert_array_equal(np.reshape(held, (28, 28)), digits.preview())
+    digits.press("reset-view")
+    wait_for(digits, lambda: lenet._explorer.camera is None)
+    home = digits.camera()
+    digits.page.set_viewport_size({"width": 1000, "height": 800})
+    digits.page.reload()
+    digits.wait_for_scene()
+    assert digits.camera() != home, "at home, it is the first view of the window as it is now"
+    _, _, width, height = digits.area()
+    assert np.abs(digits.camera().project(digits.scene.corners(), width / height)).max() <= 1
+    digits.page.set_viewport_size({"width": 1280, "height": 720})
 
 
 def test_two_tabs_show_the_same(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:

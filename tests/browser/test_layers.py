@@ -21,7 +21,11 @@ WATCH = """() => {
     window.watchEnds = false;
     look();
 }"""
-WATCHED = "() => { window.watchEnds = true; return watched; }"
+WATCHED = """async () => {
+    await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+    window.watchEnds = true;
+    return watched;
+}"""
 
 
 def is_open(visit: Any, layer: str) -> bool:

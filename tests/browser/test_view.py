@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,8 +165,7 @@ def test_keys_turn_and_zoom(digits: Any) -> None:
     assert distance(digits.camera()) == pytest.approx(distance(first), rel=1e-6)
 
 
-def test_fingers_turn_and_pinch(visit: Callable[..., Any], lenet: Any) -> None:
-    phone = visit(lenet, has_touch=True, is_mobile=True, viewport={"width": 820, "height": 600})
+def test_fingers_turn_and_pinch(phone: Any) -> None:
     session = phone.context.new_cdp_session(phone.page)
     left, top, width, height = phone.area()
     middle = np.array([left + width / 2, top + height / 2])
@@ -175,7 +174,6 @@ def test_fingers_turn_and_pinch(visit: Callable[..., Any], lenet: Any) -> None:
         at = [{"x": float(x), "y": float(y), "id": i} for i, (x, y) in enumerate(points)]
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": at})
 
-    phone.press("reset-view")
     first = phone.camera()
     touch("touchStart", middle)
     for step in range(1, 6):
