@@ -183,7 +183,8 @@ class Overlay:
         places.sort(key=lambda place: math.hypot(right - place[0], bottom - place[1]))
         pixels = np.asarray(picture)
         drawn = (pixels[..., 3] > 0) & (pixels[..., :3] != self.theme.background).any(axis=2)
-        shares = [_share(drawn, place, room) for place in places]
+        pad = self._px(PADDING)
+        shares = [_share(drawn, place, room, pad) for place in places]
         return min(shares), places[shares.index(min(shares))]
 
     def _place(self, picture: Image.Image, piece: Image.Image, at: tuple[int, int]) -> None:
@@ -195,10 +196,11 @@ class Overlay:
         _lay(picture, piece, *at)
 
 
-def _share(drawn: np.ndarray, place: tuple[int, int], room: tuple[int, int]) -> float:
-    """Share of a rectangle that is drawn on, in steps of a hundredth."""
+def _share(drawn: np.ndarray, place: tuple[int, int], room: tuple[int, int], pad: int) -> float:
+    """Share of a rectangle and the veil around it that is drawn on, in steps of a thousandth."""
     x, y = place
-    return round(float(drawn[y : y + room[1], x : x + room[0]].mean()), 2)
+    covered = drawn[max(0, y - pad) : y + room[1] + pad, max(0, x - pad) : x + room[0] + pad]
+    return round(float(covered.mean()), 3)
 
 
 def _lay(picture: Image.Image, piece: Image.Image, x: int, y: int) -> None:
