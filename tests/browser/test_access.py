@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+
+from tensorview.app import Viewer
+
+from .visit import Visit
 
 pytestmark = pytest.mark.browser
 
@@ -22,7 +25,7 @@ NAME = """() => {
 IN_DIALOG = "document.activeElement.closest('[role=dialog]') !== null"
 
 
-def check_reading(visit: Any, layer: str = "conv1", count: int = 3) -> None:
+def check_reading(visit: Visit, layer: str = "conv1", count: int = 3) -> None:
     """The pointer reads just the cell that is seen under it."""
     for index, x, y in visit.open_to_pointer(layer, count):
         said = visit.point_at(x, y)
@@ -31,7 +34,7 @@ def check_reading(visit: Any, layer: str = "conv1", count: int = 3) -> None:
         assert np.float32(said["value"]) == pytest.approx(visit.scene.trace[layer].values[index], rel=1e-6)
 
 
-def serious(visit: Any) -> list[str]:
+def serious(visit: Visit) -> list[str]:
     """What axe-core finds that keeps somebody out."""
     visit.page.wait_for_timeout(350)  # it measures colours, and dialogs and buttons fade in
     found = Axe().run(visit.page).response["violations"]
@@ -44,7 +47,7 @@ def serious(visit: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_axe_finds_nothing_serious(digits: Any, theme: str) -> None:
+def test_axe_finds_nothing_serious(digits: Visit, theme: str) -> None:
     digits.choose(theme=theme)
     assert serious(digits) == []
     digits.press("tab-layers")
@@ -63,11 +66,11 @@ def test_axe_finds_nothing_serious(digits: Any, theme: str) -> None:
     digits.find("picture-dialog").wait_for(state="hidden")
 
 
-def test_axe_finds_nothing_serious_without_a_pad(animals: Any) -> None:
+def test_axe_finds_nothing_serious_without_a_pad(animals: Visit) -> None:
     assert serious(animals) == []
 
 
-def test_tab_reaches_every_control_and_each_has_a_name(digits: Any) -> None:
+def test_tab_reaches_every_control_and_each_has_a_name(digits: Visit) -> None:
     reached = {}
     for tab in ("input", "layers"):
         digits.press(f"tab-{tab}")
@@ -83,7 +86,7 @@ def test_tab_reaches_every_control_and_each_has_a_name(digits: Any) -> None:
     assert {*wanted.split(), *(f"sample-{i}" for i in range(10))} <= set(reached)
 
 
-def test_help_opens_by_button_and_key_and_closes(digits: Any) -> None:
+def test_help_opens_by_button_and_key_and_closes(digits: Visit) -> None:
     dialog = digits.find("help-dialog")
     assert dialog.count() == 0
     digits.find("help").click()
@@ -105,7 +108,7 @@ def test_help_opens_by_button_and_key_and_closes(digits: Any) -> None:
     assert not digits.scene.look.open
 
 
-def test_keys_open_and_close_everything(digits: Any) -> None:
+def test_keys_open_and_close_everything(digits: Visit) -> None:
     digits.find("stage").focus()
     digits.page.keyboard.press("o")
     digits.settle()
@@ -120,7 +123,7 @@ def test_keys_open_and_close_everything(digits: Any) -> None:
     assert digits.scene.look.open == {"pool1"}
 
 
-def test_reading_is_exact_after_the_window_changes(digits: Any) -> None:
+def test_reading_is_exact_after_the_window_changes(digits: Visit) -> None:
     digits.press("open-all")
     for width, height in ((900, 640), (1500, 600), (1280, 720)):
         digits.page.set_viewport_size({"width": width, "height": height})
@@ -136,7 +139,7 @@ def test_reading_is_exact_after_the_window_changes(digits: Any) -> None:
         assert np.abs(seen).max() <= 1.0, "still at home, the view keeps everything in frame"
 
 
-def test_reading_is_exact_inside_a_frame(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
+def test_reading_is_exact_inside_a_frame(visit: Callable[..., Visit], lenet: Viewer, digits: Visit) -> None:
     digits.press("open-all")
     inside = visit(lenet, frame=(130, 70, 1000, 560))
     check_reading(inside)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from .visit import Visit
+
 pytestmark = pytest.mark.browser
 
 
@@ -27,7 +29,7 @@ def hooked(module: torch.nn.Module, x: torch.Tensor) -> dict[str, np.ndarray]:
     return seen
 
 
-def test_five_neurons_of_every_kind_of_layer_read_as_the_module_computed_them(digits: Any) -> None:
+def test_five_neurons_of_every_kind_of_layer_read_as_the_module_computed_them(digits: Visit) -> None:
     digits.press("open-all")
     session = digits.viewer.session
     x = torch.tensor(session.scene.trace["input"].values)[None]
@@ -43,7 +45,7 @@ def test_five_neurons_of_every_kind_of_layer_read_as_the_module_computed_them(di
             assert said["text"].startswith(layer)
 
 
-def test_the_last_of_a_thousand_units_is_read(animals: Any) -> None:
+def test_the_last_of_a_thousand_units_is_read(animals: Visit) -> None:
     [(_, px, py)] = animals.open_to_pointer("wide", only=999)
     said = animals.point_at(px, py)
     assert said["channel"] == "999"
@@ -58,7 +60,7 @@ def support(function: Callable[..., torch.Tensor], shapes: list[tuple[int, ...]]
     return [None if a.grad is None else a.grad[0].numpy() != 0 for a in arguments]
 
 
-def middles(visit: Any, layer: str, seen: np.ndarray | None) -> list[np.ndarray]:
+def middles(visit: Visit, layer: str, seen: np.ndarray | None) -> list[np.ndarray]:
     """In space, the middle of what is seen of every map of a layer, or of every unit of a vector."""
     if seen is None:
         return []
@@ -75,7 +77,7 @@ def middles(visit: Any, layer: str, seen: np.ndarray | None) -> list[np.ndarray]
     return found
 
 
-def check_feeding(visit: Any, layer: str, function: Callable[..., torch.Tensor]) -> None:
+def check_feeding(visit: Visit, layer: str, function: Callable[..., torch.Tensor]) -> None:
     """Hover a cell in the middle of a layer; lines must come from just what its gradient reaches."""
     trace = visit.scene.trace
     parents = list(trace[layer].parents)
@@ -96,7 +98,7 @@ def check_feeding(visit: Any, layer: str, function: Callable[..., torch.Tensor])
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "pool1", "relu1", "fc2", "output"])
-def test_lines_come_from_what_feeds_a_cell_of_lenet(digits: Any, layer: str) -> None:
+def test_lines_come_from_what_feeds_a_cell_of_lenet(digits: Visit, layer: str) -> None:
     digits.press("open-all")
     module = digits.viewer.session.subject.module
     pools = torch.nn.AvgPool2d(2)  # its gradient reaches the whole window that a maximum is taken of
@@ -112,12 +114,12 @@ def test_lines_come_from_what_feeds_a_cell_of_lenet(digits: Any, layer: str) -> 
         ("cat", lambda module: lambda *parts: torch.cat(parts, dim=1)),
     ],
 )
-def test_lines_know_groups_and_merges(animals: Any, layer: str, function: Callable[..., Any]) -> None:
+def test_lines_know_groups_and_merges(animals: Visit, layer: str, function: Callable[..., Any]) -> None:
     animals.press("open-all")
     check_feeding(animals, layer, function(animals.viewer.session.subject.module))
 
 
-def test_nothing_is_left_when_the_pointer_leaves(digits: Any) -> None:
+def test_nothing_is_left_when_the_pointer_leaves(digits: Visit) -> None:
     _, px, py = digits.open_to_pointer("input", 1)[0]
     assert digits.point_at(px, py)["shown"]
     assert len(digits.mesh("lines", "hover")[1]) > 0
@@ -133,7 +135,7 @@ def test_nothing_is_left_when_the_pointer_leaves(digits: Any) -> None:
     assert len(digits.mesh("lines", "hover")[1]) == 0, "what was under the pointer has moved away"
 
 
-def test_the_card_equals_what_torch_says(digits: Any) -> None:
+def test_the_card_equals_what_torch_says(digits: Visit) -> None:
     digits.find("tab-layers").click()
     session = digits.viewer.session
     x = torch.tensor(session.scene.trace["input"].values)[None]

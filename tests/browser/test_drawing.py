@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+
+from .visit import Visit
 
 pytestmark = pytest.mark.browser
 
@@ -15,7 +15,7 @@ ONE = ((0.5, 0.15), (0.5, 0.85))
 TEXT = "document.querySelector('[data-testid=prediction-text]').textContent"
 
 
-def draw(visit: Any, *points: tuple[float, float], steps: int = 8) -> None:
+def draw(visit: Visit, *points: tuple[float, float], steps: int = 8) -> None:
     """One stroke, through points given as fractions of the pad."""
     box = visit.find("digit-pad").bounding_box()
     at = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
@@ -26,18 +26,18 @@ def draw(visit: Any, *points: tuple[float, float], steps: int = 8) -> None:
     visit.page.mouse.up()
 
 
-def on_pad(visit: Any) -> np.ndarray:
+def on_pad(visit: Visit) -> np.ndarray:
     """`(28, 28)` uint8: what the pad holds, as it would send it."""
     return np.array(visit.page.evaluate("Array.from(pad.ink.raster(pad.fit))"), dtype=np.uint8).reshape(28, 28)
 
 
-def shares(visit: Any) -> np.ndarray:
+def shares(visit: Visit) -> np.ndarray:
     """`(10,)` float64: the bars, from prob-0 to prob-9."""
     bars = [visit.find(f"prob-{i}").get_attribute("data-share") for i in range(10)]
     return np.array([float(bar) for bar in bars])
 
 
-def check_prediction(visit: Any, image: np.ndarray, prepare: bool = True) -> None:
+def check_prediction(visit: Visit, image: np.ndarray, prepare: bool = True) -> None:
     """The sentence, the bars and the cubes say what the model itself makes of `image` `(28, 28)` uint8."""
     subject = visit.viewer.session.subject
     with torch.no_grad():
@@ -53,7 +53,7 @@ def check_prediction(visit: Any, image: np.ndarray, prepare: bool = True) -> Non
     assert f"{best} ({100 * expected[best]:.1f} %)" in said
 
 
-def test_the_prediction_follows_the_pen(digits: Any) -> None:
+def test_the_prediction_follows_the_pen(digits: Visit) -> None:
     digits.press("pad-clear")
     assert digits.find("prediction-text").inner_text().startswith("Draw a digit")
     draw(digits, *SEVEN)
@@ -68,7 +68,7 @@ def test_the_prediction_follows_the_pen(digits: Any) -> None:
     assert 0 < min(latencies) < max(latencies) < 15_000, "from the pointer to the frame, in milliseconds"
 
 
-def test_the_last_stroke_is_never_lost(digits: Any) -> None:
+def test_the_last_stroke_is_never_lost(digits: Visit) -> None:
     digits.press("pad-clear")
     generator = np.random.default_rng(2)
     for _ in range(12):  # faster than the network answers
@@ -80,7 +80,7 @@ def test_the_last_stroke_is_never_lost(digits: Any) -> None:
     np.testing.assert_array_equal(shown, expected)
 
 
-def test_without_live_the_button_predicts(digits: Any) -> None:
+def test_without_live_the_button_predicts(digits: Visit) -> None:
     digits.press("pad-clear")
     digits.find("live").locator("input").uncheck()
     digits.settle()
@@ -92,7 +92,7 @@ def test_without_live_the_button_predicts(digits: Any) -> None:
     assert digits.find("prediction-text").inner_text().startswith("You wrote a 1 (")
 
 
-def test_a_small_digit_in_a_corner_is_the_same_when_it_is_centred(digits: Any) -> None:
+def test_a_small_digit_in_a_corner_is_the_same_when_it_is_centred(digits: Visit) -> None:
     texts = set()
     for dx, dy in ((0, 0), (-0.3, -0.3), (0.3, 0.3)):
         digits.press("pad-clear")
@@ -108,7 +108,7 @@ def test_a_small_digit_in_a_corner_is_the_same_when_it_is_centred(digits: Any) -
     check_prediction(digits, image, prepare=False)
 
 
-def test_samples_and_random_digits_say_their_truth(digits: Any) -> None:
+def test_samples_and_random_digits_say_their_truth(digits: Visit) -> None:
     subject = digits.viewer.session.subject
     for label in range(10):
         digits.press(f"sample-{label}")
@@ -133,7 +133,7 @@ def test_samples_and_random_digits_say_their_truth(digits: Any) -> None:
     assert digits.find("truth").count() == 0, "nobody knows what a drawing is meant to be"
 
 
-def test_nothing_to_see_and_clicks_too_early_do_no_harm(digits: Any) -> None:
+def test_nothing_to_see_and_clicks_too_early_do_no_harm(digits: Visit) -> None:
     for button in ("predict", "pad-clear", "predict"):
         digits.press("pad-clear")
         digits.press(button)
@@ -146,7 +146,7 @@ def test_nothing_to_see_and_clicks_too_early_do_no_harm(digits: Any) -> None:
     check_prediction(digits, next(s for s in digits.viewer.session.subject.samples if s.label == 4).image)
 
 
-def test_keys_of_the_pad_are_not_those_of_the_page(digits: Any) -> None:
+def test_keys_of_the_pad_are_not_those_of_the_page(digits: Visit) -> None:
     digits.press("pad-clear")
     draw(digits, *ONE)
     draw(digits, *SEVEN)
@@ -161,7 +161,7 @@ def test_keys_of_the_pad_are_not_those_of_the_page(digits: Any) -> None:
     assert digits.find("prediction-text").inner_text().startswith("Draw a digit")
 
 
-def test_a_finger_draws(phone: Any) -> None:
+def test_a_finger_draws(phone: Visit) -> None:
     phone.press("pad-clear")
     session = phone.context.new_cdp_session(phone.page)
     box = phone.find("digit-pad").bounding_box()

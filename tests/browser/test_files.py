@@ -13,10 +13,12 @@ from PIL import Image
 import tensorview as tv
 from tensorview.scene_file import SceneFile
 
+from .visit import Visit
+
 pytestmark = pytest.mark.browser
 
 
-def turned(visit: Any) -> Any:
+def turned(visit: Visit) -> Any:
     """A view of one's own: one layer open, the camera turned."""
     visit.press("tab-layers")
     visit.press("toggle-conv1")
@@ -27,7 +29,7 @@ def turned(visit: Any) -> Any:
     return visit.camera()
 
 
-def saved(visit: Any, button: str, folder: Path) -> Path:
+def saved(visit: Visit, button: str, folder: Path) -> Path:
     """Press a button that saves a file, and return that file."""
     with visit.page.expect_download() as download:
         visit.find(button).click()
@@ -38,7 +40,7 @@ def saved(visit: Any, button: str, folder: Path) -> Path:
 
 
 @pytest.mark.gl
-def test_the_picture_is_the_view(digits: Any, tmp_path: Path) -> None:
+def test_the_picture_is_the_view(digits: Visit, tmp_path: Path) -> None:
     camera = turned(digits)
     left, top, width, height = (round(v) for v in digits.area())
     digits.find("save-picture").click()
@@ -66,7 +68,7 @@ def test_the_picture_is_the_view(digits: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.gl
-def test_a_large_transparent_picture(digits: Any, tmp_path: Path) -> None:
+def test_a_large_transparent_picture(digits: Visit, tmp_path: Path) -> None:
     digits.find("save-picture").click()
     digits.find("picture-width").locator("input").fill("2000")
     digits.find("picture-height").locator("input").fill("500")
@@ -79,7 +81,7 @@ def test_a_large_transparent_picture(digits: Any, tmp_path: Path) -> None:
     assert digits.find("busy").count() == 0
 
 
-def test_only_sizes_that_can_be_are_taken(digits: Any) -> None:
+def test_only_sizes_that_can_be_are_taken(digits: Visit) -> None:
     digits.find("save-picture").click()
     save, width = digits.find("picture-save"), digits.find("picture-width")
     for given, fits in (("9000", False), ("15", False), ("20.5", False), ("", False), ("8192", True), ("16", True)):
@@ -92,7 +94,7 @@ def test_only_sizes_that_can_be_are_taken(digits: Any) -> None:
     digits.find("picture-dialog").wait_for(state="hidden")
 
 
-def test_a_saved_view_opens_as_it_was(digits: Any, visit: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_saved_view_opens_as_it_was(digits: Visit, visit: Callable[..., Visit], tmp_path: Path) -> None:
     digits.choose(theme="light", encoding="signed", scaling="map")
     digits.press("sample-3")
     camera = turned(digits)
@@ -114,7 +116,7 @@ def test_a_saved_view_opens_as_it_was(digits: Any, visit: Callable[..., Any], tm
         again.close()
 
 
-def test_a_saved_view_holds_the_drawing(digits: Any, tmp_path: Path) -> None:
+def test_a_saved_view_holds_the_drawing(digits: Visit, tmp_path: Path) -> None:
     digits.press("pad-clear")
     box = digits.find("digit-pad").bounding_box()
     digits.page.mouse.move(box["x"] + 50, box["y"] + 40)

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tensorview.app import explore
+from tensorview.app import Viewer, explore
+
+from .visit import Visit
 
 pytestmark = pytest.mark.browser
 
 
-def texels(visit: Any) -> np.ndarray:
+def texels(visit: Visit) -> np.ndarray:
     """The page of cells as the browser has it."""
     shape = visit.scene.page("cells").pixels.shape
     flat = visit.page.evaluate("Array.from(stage.surfaces.cells.texels)")
     return np.array(flat, dtype=np.uint8).reshape(shape)
 
 
-def check_same(visit: Any) -> None:
+def check_same(visit: Visit) -> None:
     """The browser holds what the session shows."""
     np.testing.assert_array_equal(texels(visit), visit.scene.page("cells").pixels)
     np.testing.assert_allclose(visit.points(), visit.scene.cells.points, rtol=1e-6)
 
 
-def wait_for(visit: Any, condition: Callable[[], bool], seconds: float = 15) -> None:
+def wait_for(visit: Visit, condition: Callable[[], bool], seconds: float = 15) -> None:
     """Wait for something that the server, not the page, shows."""
     end = time.monotonic() + seconds
     while not condition():
@@ -35,7 +36,7 @@ def wait_for(visit: Any, condition: Callable[[], bool], seconds: float = 15) -> 
         visit.page.wait_for_timeout(20)
 
 
-def test_a_reload_brings_the_view_back(lenet: Any, digits: Any) -> None:
+def test_a_reload_brings_the_view_back(lenet: Viewer, digits: Visit) -> None:
     digits.choose(theme="light", encoding="signed")
     digits.press("sample-3")
     digits.press("tab-layers")
@@ -69,7 +70,7 @@ def test_a_reload_brings_the_view_back(lenet: Any, digits: Any) -> None:
     digits.page.set_viewport_size({"width": 1280, "height": 720})
 
 
-def test_two_tabs_show_the_same(visit: Callable[..., Any], lenet: Any, digits: Any) -> None:
+def test_two_tabs_show_the_same(visit: Callable[..., Visit], lenet: Viewer, digits: Visit) -> None:
     other = visit(lenet)
     digits.press("sample-5")
     other.wait_until("document.querySelector('[data-testid=truth]')?.textContent.endsWith('5')")
@@ -94,7 +95,7 @@ def test_two_tabs_show_the_same(visit: Callable[..., Any], lenet: Any, digits: A
     check_same(digits)
 
 
-def test_the_page_says_when_the_server_has_gone(visit: Callable[..., Any]) -> None:
+def test_the_page_says_when_the_server_has_gone(visit: Callable[..., Visit]) -> None:
     with explore("lenet5", port=0, browser=False) as viewer:
         mine = visit(viewer)
         viewer.close()

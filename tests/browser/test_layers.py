@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
+
+from .visit import Visit
 
 pytestmark = pytest.mark.browser
 
@@ -28,18 +28,18 @@ WATCHED = """async () => {
 }"""
 
 
-def is_open(visit: Any, layer: str) -> bool:
+def is_open(visit: Visit, layer: str) -> bool:
     return layer in visit.scene.look.open
 
 
-def click(visit: Any, layer: str) -> None:
+def click(visit: Visit, layer: str) -> None:
     """Click a layer where it is seen, and wait for what comes of it."""
     visit.page.mouse.click(*visit.spot_on(layer))
     visit.settle()
 
 
 @pytest.mark.parametrize("layer", ["conv1", "pool2", "fc1", "output", "input"])
-def test_a_click_opens_and_closes(digits: Any, layer: str) -> None:
+def test_a_click_opens_and_closes(digits: Visit, layer: str) -> None:
     was = digits.points()
     click(digits, layer)
     assert is_open(digits, layer)
@@ -55,7 +55,7 @@ def test_a_click_opens_and_closes(digits: Any, layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", ["add", "cat", "wide", "grouped"])
-def test_merges_and_long_vectors_open_too(animals: Any, layer: str) -> None:
+def test_merges_and_long_vectors_open_too(animals: Visit, layer: str) -> None:
     click(animals, layer)
     assert is_open(animals, layer)
     np.testing.assert_allclose(animals.points(), animals.scene.cells.points, rtol=1e-6)
@@ -66,7 +66,7 @@ def test_merges_and_long_vectors_open_too(animals: Any, layer: str) -> None:
 
 
 @pytest.mark.parametrize("milliseconds", [300, 0])
-def test_layers_move_to_their_new_places(digits: Any, milliseconds: int) -> None:
+def test_layers_move_to_their_new_places(digits: Visit, milliseconds: int) -> None:
     digits.choose(animation=milliseconds)
     digits.page.evaluate(WATCH)
     click(digits, "conv2")
@@ -83,7 +83,7 @@ def test_layers_move_to_their_new_places(digits: Any, milliseconds: int) -> None
     assert 200 <= arrived - times[under_way].min() <= 2000
 
 
-def test_open_all_close_all_and_the_view_follows(digits: Any) -> None:
+def test_open_all_close_all_and_the_view_follows(digits: Visit) -> None:
     first = digits.camera()
     digits.press("open-all")
     assert {p.name for p in digits.scene.placements} == digits.scene.look.open
@@ -100,7 +100,7 @@ def test_open_all_close_all_and_the_view_follows(digits: Any) -> None:
     assert digits.camera() == own, "a view of one's own is left alone"
 
 
-def test_the_list_finds_selects_and_opens(digits: Any) -> None:
+def test_the_list_finds_selects_and_opens(digits: Visit) -> None:
     digits.press("tab-layers")
     listed = digits.page.locator("[data-testid^=layer-]").all_inner_texts()
     assert [text.split("\n")[0] for text in listed][:3] == ["input", "conv1", "relu1"]
@@ -117,7 +117,7 @@ def test_the_list_finds_selects_and_opens(digits: Any) -> None:
     digits.wait_until("document.querySelectorAll('[data-testid^=layer-]').length === 0")
 
 
-def test_choices_of_the_look_reach_the_scene(digits: Any) -> None:
+def test_choices_of_the_look_reach_the_scene(digits: Visit) -> None:
     digits.press("tab-layers")
     for name, label, value in (
         ("encoding", "signed, zero neutral", "signed"),
@@ -137,7 +137,7 @@ def test_choices_of_the_look_reach_the_scene(digits: Any) -> None:
     assert digits.picture()[300, 3].tolist() == list(digits.scene.theme.background)
 
 
-def test_legend_bar_and_times_are_shown_and_hidden(digits: Any) -> None:
+def test_legend_bar_and_times_are_shown_and_hidden(digits: Visit) -> None:
     kinds = digits.find("legend").locator("li").all_inner_texts()
     assert kinds == [kind for kind, _ in digits.scene.legend()]
     shown = (
@@ -161,7 +161,7 @@ def test_legend_bar_and_times_are_shown_and_hidden(digits: Any) -> None:
     digits.wait_until("/[1-9]\\d* ms a frame/.test(document.querySelector('[data-testid=stats]').textContent)")
 
 
-def test_clear_empties_the_data_and_reset_also_the_view(digits: Any) -> None:
+def test_clear_empties_the_data_and_reset_also_the_view(digits: Visit) -> None:
     home = digits.camera()
     click(digits, "conv1")
     digits.find("stage").focus()

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from .visit import Visit
+
 pytestmark = pytest.mark.browser
 
 FIRE = """([type, kind, data]) => {
@@ -36,7 +38,7 @@ def photo(width: int = 48, height: int = 32, seed: int = 1) -> Image.Image:
     return Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def upload(visit: Any, content: bytes, name: str = "picture.png") -> str:
+def upload(visit: Visit, content: bytes, name: str = "picture.png") -> str:
     """Upload and wait until all is done; returns the sentence that the page says, empty for none."""
     visit.choose(message="")
     visit.upload(content, name)
@@ -47,7 +49,7 @@ def upload(visit: Any, content: bytes, name: str = "picture.png") -> str:
     return visit.page.evaluate("trame.state.get('message')")
 
 
-def check_input(visit: Any, image: Image.Image) -> None:
+def check_input(visit: Visit, image: Image.Image) -> None:
     """The network has received this picture, and the page shows just that and the five likeliest classes."""
     subject = visit.viewer.session.subject
     x = subject.preprocess(image)
@@ -67,7 +69,7 @@ def check_input(visit: Any, image: Image.Image) -> None:
     assert visit.find("prediction-text").inner_text() == f"This is {best} ({100 * float(top.values[0]):.1f} %)"
 
 
-def test_every_format_and_shape_arrives_as_the_model_receives_it(animals: Any) -> None:
+def test_every_format_and_shape_arrives_as_the_model_receives_it(animals: Visit) -> None:
     assert animals.find("digit-pad").count() == 0, "nobody draws in colour"
     for number, (kind, name, size) in enumerate(
         [
@@ -82,13 +84,13 @@ def test_every_format_and_shape_arrives_as_the_model_receives_it(animals: Any) -
         check_input(animals, Image.open(BytesIO(content)).convert("RGB"))
 
 
-def test_a_photo_of_many_megapixels_arrives(animals: Any) -> None:
+def test_a_photo_of_many_megapixels_arrives(animals: Visit) -> None:
     content = encoded(photo(4000, 3000), "JPEG", quality=60)
     assert upload(animals, content, "huge.jpg") == ""
     check_input(animals, Image.open(BytesIO(content)))
 
 
-def test_paste_and_drop_do_as_the_button_does(animals: Any) -> None:
+def test_paste_and_drop_do_as_the_button_does(animals: Visit) -> None:
     for number, (event, kinds) in enumerate([("ClipboardEvent", ["paste"]), ("DragEvent", ["dragover", "drop"])]):
         image = photo(seed=20 + number)
         for kind in kinds:
@@ -119,7 +121,7 @@ def bomb() -> bytes:
         (b"GIF89a" + bytes(40), "moving.gif", "is image/gif, and only PNG, JPEG or WEBP can be read"),
     ],
 )
-def test_a_file_that_is_no_picture_gets_one_sentence(animals: Any, content: bytes, name: str, said: str) -> None:
+def test_a_file_that_is_no_picture_gets_one_sentence(animals: Visit, content: bytes, name: str, said: str) -> None:
     before = animals.scene.trace["input"].values
     message = upload(animals, content, name)
     assert said in message
@@ -134,7 +136,7 @@ def test_a_file_that_is_no_picture_gets_one_sentence(animals: Any, content: byte
     check_input(animals, photo())
 
 
-def test_a_forward_that_raises_says_where_and_shows_what_ran(animals: Any) -> None:
+def test_a_forward_that_raises_says_where_and_shows_what_ran(animals: Visit) -> None:
     message = upload(animals, encoded(Image.new("RGB", (20, 20), "white"), "PNG"))
     assert "this is too white" in message
     names = [layer.name for layer in animals.scene.layers]
@@ -147,7 +149,7 @@ def test_a_forward_that_raises_says_where_and_shows_what_ran(animals: Any) -> No
     assert len(animals.scene.layers) > 8
 
 
-def test_a_photo_of_a_digit_is_read_too(digits: Any) -> None:
+def test_a_photo_of_a_digit_is_read_too(digits: Visit) -> None:
     """Dark ink on paper, photographed: found, inverted and centred."""
     sample = next(s for s in digits.viewer.session.subject.samples if s.label == 5)
     paper = Image.new("L", (400, 300), 235)

@@ -11,18 +11,20 @@ import pytest
 
 from tensorview.scene.palette import LEVELS, lookup_table
 
+from .visit import Visit
+
 pytestmark = pytest.mark.browser
 
 
 @contextmanager
-def bare(visit: Any) -> Iterator[None]:
+def bare(visit: Visit) -> Iterator[None]:
     """Nothing over the stage."""
     style = visit.page.add_style_tag(content=".tv-stage-area > :not(:first-child) { opacity: 0 }")
     yield
     style.evaluate("(element) => element.remove()")
 
 
-def seen_and_expected(visit: Any, layer: str) -> tuple[np.ndarray, np.ndarray]:
+def seen_and_expected(visit: Visit, layer: str) -> tuple[np.ndarray, np.ndarray]:
     """`(N, 3)` pixels in the middle of the cells of a layer that nothing hides, and the colours that they stand for."""
     values, at = visit.cells(layer)
     camera, (left, top, width, height) = visit.camera(), visit.area()
@@ -42,7 +44,7 @@ def seen_and_expected(visit: Any, layer: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(seen), np.array(expected)
 
 
-def check_colours(visit: Any, *layers: str) -> None:
+def check_colours(visit: Visit, *layers: str) -> None:
     """Every cell has the colour of its value, where it stands: neither mirrored, nor turned, nor shifted."""
     visit.choose(encoding="sequential")
     visit.press("open-all")
@@ -56,17 +58,17 @@ def check_colours(visit: Any, *layers: str) -> None:
             assert off.mean() * 3 < turned.mean(), "a picture the other way round would be told apart"
 
 
-def test_every_cell_has_the_colour_of_its_value(digits: Any) -> None:
+def test_every_cell_has_the_colour_of_its_value(digits: Visit) -> None:
     check_colours(digits, "input", "conv1")
 
 
-def test_a_convolution_that_changes_nothing_shows_the_input_as_it_is(animals: Any) -> None:
+def test_a_convolution_that_changes_nothing_shows_the_input_as_it_is(animals: Visit) -> None:
     np.testing.assert_array_equal(animals.scene.trace["same"].values, animals.scene.trace["input"].values)
     check_colours(animals, "input", "same")
 
 
 @pytest.mark.parametrize("opened", ["close-all", "open-all"])
-def test_first_view_has_everything_in_frame_and_faces_the_person(digits: Any, opened: str) -> None:
+def test_first_view_has_everything_in_frame_and_faces_the_person(digits: Visit, opened: str) -> None:
     digits.press(opened)
     digits.press("reset-view")
     left, top, width, height = (round(v) for v in digits.area())
@@ -89,7 +91,7 @@ def distance(camera: Any) -> float:
     return float(np.linalg.norm(np.subtract(camera.position, camera.focal_point)))
 
 
-def drag(visit: Any, button: str = "left", to: tuple[float, float] = (120, 40)) -> None:
+def drag(visit: Visit, button: str = "left", to: tuple[float, float] = (120, 40)) -> None:
     left, top, width, height = visit.area()
     visit.page.mouse.move(left + width / 2, top + height / 2)
     visit.page.mouse.down(button=button)
@@ -98,7 +100,7 @@ def drag(visit: Any, button: str = "left", to: tuple[float, float] = (120, 40)) 
     visit.settle()
 
 
-def test_drag_turns_and_reset_restores(digits: Any) -> None:
+def test_drag_turns_and_reset_restores(digits: Visit) -> None:
     first = digits.camera()
     drag(digits)
     turned = digits.camera()
@@ -111,7 +113,7 @@ def test_drag_turns_and_reset_restores(digits: Any) -> None:
     assert digits.camera() == first
 
 
-def test_right_drag_and_shift_move(digits: Any) -> None:
+def test_right_drag_and_shift_move(digits: Visit) -> None:
     first = digits.camera()
     for button, key in (("right", None), ("left", "Shift")):
         if key:
@@ -134,7 +136,7 @@ def test_right_drag_and_shift_move(digits: Any) -> None:
         assert digits.camera() == first
 
 
-def test_the_wheel_zooms_to_the_pointer(digits: Any) -> None:
+def test_the_wheel_zooms_to_the_pointer(digits: Visit) -> None:
     first = digits.camera()
     left, top, width, height = digits.area()
     digits.page.mouse.move(left + 0.3 * width, top + 0.6 * height)
@@ -150,7 +152,7 @@ def test_the_wheel_zooms_to_the_pointer(digits: Any) -> None:
     assert digits.camera() == first
 
 
-def test_keys_turn_and_zoom(digits: Any) -> None:
+def test_keys_turn_and_zoom(digits: Visit) -> None:
     first = digits.camera()
     digits.find("stage").focus()
     for key in ("ArrowLeft", "ArrowUp", "+"):
@@ -165,7 +167,7 @@ def test_keys_turn_and_zoom(digits: Any) -> None:
     assert distance(digits.camera()) == pytest.approx(distance(first), rel=1e-6)
 
 
-def test_fingers_turn_and_pinch(phone: Any) -> None:
+def test_fingers_turn_and_pinch(phone: Visit) -> None:
     session = phone.context.new_cdp_session(phone.page)
     left, top, width, height = phone.area()
     middle = np.array([left + width / 2, top + height / 2])
