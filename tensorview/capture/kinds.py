@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .layers import KINDS
+
 # torch.nn keeps one kind of module in one file, so that the file's name says the kind, also of subclasses.
 _FILES = {
     "conv": "convolution",
@@ -59,7 +61,10 @@ _CONTAINERS = (
 
 
 def module_kind(module: nn.Module) -> str:
-    """The kind of a module; `"other"` for what is not known."""
+    """The kind of a module: its class's own `layer_kind`, else what its name tells; `"other"` for what is not known."""
+    told = getattr(type(module), "layer_kind", None)
+    if isinstance(told, str) and told in KINDS:
+        return told
     for cls in type(module).__mro__:
         if cls.__module__.startswith(("torch.nn.", "torch.ao.nn.")):
             if cls.__name__ in _CLASSES:

@@ -20,7 +20,7 @@ def merged(layer: Layer, index: tuple[int, ...], parent: Layer, every: Sequence[
     Raises:
         KeyError, ValueError: the captured arguments do not say it.
     """
-    name, rank = layer.module_type, len(index)
+    name, rank = layer.module_type.lower(), len(index)
     if name in JOINS:
         return _joined(layer, index, parent, every)
     if name == "stack":
@@ -36,7 +36,7 @@ def merged(layer: Layer, index: tuple[int, ...], parent: Layer, every: Sequence[
 
 def _joined(layer: Layer, index: tuple[int, ...], parent: Layer, every: Sequence[Layer]) -> Source | None:
     """A concatenation: the cell of the parent that owns it."""
-    fixed = {"hstack": 0, "dstack": 1}.get(layer.module_type)
+    fixed = {"hstack": 0, "dstack": 1}.get(layer.module_type.lower())
     axis = fixed if fixed is not None else sample_axis(layer.info.hyper.get("dim", 1), len(index))
     sizes = [other.shape[axis] for other in every]
     if sum(sizes) == layer.shape[axis]:
