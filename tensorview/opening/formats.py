@@ -47,14 +47,16 @@ class Format:
 
 
 _KERAS = ("keras", "h5py")
+_KERAS_DANGER = "its layers can carry Python that opening it runs"
+_PICKLE_DANGER = "the pickles in it can run any code when they are loaded"
 
 ONNX = Format("ONNX", (".onnx",), "onnx", ("onnx", "onnxruntime", "onnx2torch", "torchvision"))
-KERAS = Format("Keras 3", (".keras",), "keras", _KERAS, "the layers in it can carry Python that opening it runs")
-KERAS_H5 = Format("Keras HDF5", (".h5", ".hdf5"), "keras", _KERAS, "the layers in it can carry Python that opening it runs")
-TENSORFLOW_JS = Format("TensorFlow.js", (".json",), "keras", _KERAS)
-EXPORTED = Format("torch.export", (".pt2",), danger="the pickles in it can run any code when they are loaded")
-TORCHSCRIPT = Format("TorchScript", (".ts", ".torchscript"), danger="it is a program that can do whatever torch can")
-PICKLED = Format("PyTorch", (".pt", ".pth"), danger="a whole model in it is a pickle that can run any code when it is loaded")
+KERAS = Format("Keras 3", (".keras",), "keras", _KERAS, _KERAS_DANGER)
+KERAS_H5 = Format("Keras HDF5", (".h5", ".hdf5"), "keras", _KERAS, _KERAS_DANGER)
+TENSORFLOW_JS = Format("TensorFlow.js layers", (".json",), "keras", _KERAS)
+EXPORTED = Format("torch.export", (".pt2",), danger=_PICKLE_DANGER)
+TORCHSCRIPT = Format("TorchScript", (".ts", ".torchscript"), danger="it is a program that opening it runs")
+PICKLED = Format("PyTorch module", (".pt", ".pth"), danger=_PICKLE_DANGER)
 
 FORMATS = (ONNX, KERAS, KERAS_H5, TENSORFLOW_JS, EXPORTED, TORCHSCRIPT, PICKLED)
 

@@ -12,7 +12,8 @@ from onnx import ModelProto, NodeProto, helper, inliner, numpy_helper
 
 from ..errors import OpenError
 from .onnx_inputs import ImageEntry, read_entries
-from .onnx_nodes import Converter, is_quiet
+from .onnx_nodes import Converter
+from .onnx_operators import is_quiet
 from .onnx_runtime import Value, read_outside, run_all, to_tensor
 from .preprocessing import InputSpec
 from .subject import Subject
@@ -21,6 +22,7 @@ from .wired import Call, Wired, joined_reshapes, layer_paths, wire
 _SHAPES = frozenset(("Shape", "Size"))  # their results say nothing of what is in a value
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter writes which modules a node stood in
 _LABELS = ("names", "class_names", "classes", "labels")
+_UNKNOWN = ("is not a registered function/op", "No Op registered", "find an implementation")  # onnxruntime's words
 _TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
 
@@ -81,7 +83,7 @@ def _why(error: Exception, model: ModelProto, name: str, entries: list[ImageEntr
     """A sentence on what onnxruntime raised."""
     message = str(error)
     versions = {entry.domain: entry.version for entry in model.opset_import}
-    if any(part in message for part in ("is not a registered function/op", "No Op registered", "find an implementation")):
+    if any(part in message for part in _UNKNOWN):
         for node in model.graph.node:
             if f"{node.op_type}(" in message or f" {node.op_type} " in message:
                 version = versions.get(node.domain, "unknown")
@@ -117,6 +119,9 @@ def _build(model: ModelProto, found: dict[str, Value], entries: list[ImageEntry]
     constants = _constants(model, found, data | shapes)
     nodes = [node for node in model.graph.node if not set(filter(None, node.output)) <= constants.keys()]
     renamed = _without_first_transposes(nodes, entries, returned)
+    for node in nodes:
+        if node.op_type == "Identity" and node.input[0] not in constants:
+            renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
     nodes = [node for node in nodes if node.output[0] not in renamed]
     _fold(model, nodes, constants, found)
     used = Counter((*(name for node in nodes for name in (*node.input, *read_outside(node))), *returned))
@@ -132,6 +137,7 @@ def _build(model: ModelProto, found: dict[str, Value], entries: list[ImageEntry]
         quiet = not data.intersection(node.output) or (made.in_torch and is_quiet(node, from_data))
         inputs = tuple(renamed.get(name, name) for name in made.inputs)
         calls.append(Call(path, made.module, inputs, made.outputs, quiet))
+    returned = [renamed.get(name, name) for name in returned]
     calls = joined_reshapes(calls, returned)
     taken = {name for call in calls for name in call.inputs} | set(returned)
     tensors = {name: to_tensor(array) for name, array in constants.items() if name in taken}
@@ -140,7 +146,7 @@ def _build(model: ModelProto, found: dict[str, Value], entries: list[ImageEntry]
 
 def _dependent(model: ModelProto, inputs: set[str]) -> tuple[set[str], set[str]]:
     """Names of the values that come from the inputs' numbers, and of those that come only from their shapes."""
-    data, shapes = set(inputs), set()
+    data, shapes = set(inputs), set[str]()
     for node in model.graph.node:
         given = {*node.input, *read_outside(node)}
         random = node.op_type.startswith(("Random", "Multinomial", "Bernoulli"))
@@ -161,11 +167,9 @@ def _constants(model: ModelProto, found: dict[str, Value], changing: set[str]) -
     return constants
 
 
-def _without_first_transposes(
-    nodes: list[NodeProto], entries: list[ImageEntry], returned: list[str]
-) -> dict[str, str]:
-    """What the transpositions to channels first at a graph's beginning return -> the input, which then is left as it is."""
-    renamed = {}
+def _without_first_transposes(nodes: list[NodeProto], entries: list[ImageEntry], returned: list[str]) -> dict[str, str]:
+    """What transpositions to channels first at the beginning return -> the input, which then is left as it is."""
+    renamed: dict[str, str] = {}
     for entry in entries:
         takers = [node for node in nodes if entry.name in node.input]
         is_undone = all(
@@ -180,9 +184,7 @@ def _without_first_transposes(
     return renamed
 
 
-def _fold(
-    model: ModelProto, nodes: list[NodeProto], constants: dict[str, np.ndarray], found: dict[str, Value]
-) -> None:
+def _fold(model: ModelProto, nodes: list[NodeProto], constants: dict[str, np.ndarray], found: dict[str, Value]) -> None:
     """Leave `nodes` in the model, with constants as initialisers and the shape of every value, for onnx2torch."""
     graph = model.graph
     kept = [node.SerializeToString() for node in nodes]

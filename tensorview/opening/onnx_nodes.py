@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from onnx import ModelProto, NodeProto, defs, helper
+from onnx import ModelProto, NodeProto, defs
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .onnx_runtime import NodeRunner, Value, to_tensor
+from .onnx_operators import NAMES, geometry, kind_of, text_of
+from .onnx_runtime import NodeRunner, Value, read_outside, to_tensor
 from .torchvision_shim import import_torchvision
 from .wired import operation
 
@@ -24,49 +24,6 @@ from onnx2torch.onnx_graph import OnnxGraph  # noqa: E402
 
 _NOTHING = np.empty(())
 AGREEMENT = 1e-5  # largest difference from onnxruntime, as a share of the largest value
-
-_KINDS_OF = {
-    "convolution": "Conv ConvTranspose ConvInteger QLinearConv DeformConv FusedConv",
-    "pooling": """
-        MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool MaxRoiPool RoiAlign ReduceMean ReduceMax
-        ReduceMin ReduceSum ReduceL1 ReduceL2 ReduceLogSumExp ReduceProd QLinearAveragePool QLinearGlobalAveragePool
-    """,
-    "linear": "Gemm MatMul MatMulInteger QLinearMatMul QGemm FusedMatMul",
-    "activation": """
-        Relu LeakyRelu PRelu Elu Selu Celu Gelu FastGelu Mish Swish Sigmoid HardSigmoid HardSwish Tanh Softplus Softsign
-        Softmax LogSoftmax Hardmax ThresholdedRelu Clip Erf Shrink QLinearSigmoid QLinearLeakyRelu
-    """,
-    "normalization": """
-        BatchNormalization InstanceNormalization LayerNormalization GroupNormalization RMSNormalization
-        SimplifiedLayerNormalization LRN LpNormalization MeanVarianceNormalization
-    """,
-    "dropout": "Dropout",
-    "reshape": "Flatten Reshape Transpose SpaceToDepth",
-    "merge": "Add Sub Mul Div Pow Sum Mean Max Min Concat Where Einsum QLinearAdd QLinearMul QLinearConcat And Or Xor",
-    "padding": "Pad",
-    "upsampling": "Resize Upsample DepthToSpace GridSample MaxUnpool",
-    "embedding": "Gather EmbedLayerNormalization",
-    "attention": "Attention MultiHeadAttention",
-    "recurrent": "LSTM GRU RNN",
-}
-_KINDS = {name: kind for kind, names in _KINDS_OF.items() for name in names.split()}
-# They are layers only where they join values.
-_ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Where", "And", "Or", "Xor"))
-_QUIET = frozenset(
-    ("Identity", "Cast", "CastLike", "Squeeze", "Unsqueeze", "Slice", "Expand", "Neg", "Sqrt", "Reciprocal", "Abs", "Exp")
-)
-# torch's names, by which the scene knows what feeds a cell.
-_NAMES = {"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "amax", "ReduceMin": "amin", "Transpose": "Permute"}
-
-
-def is_quiet(node: NodeProto, data: Sequence[str]) -> bool:
-    """Whether a node is arithmetic on the way and no layer.
-
-    Args:
-        data: those of its inputs that come from the model's inputs.
-    """
-    takes_part = node.op_type == "Gather" and node.input[0] in data and len(data) == 1
-    return takes_part or node.op_type in _QUIET or (node.op_type in _ARITHMETIC and len(data) < 2)
 
 
 class Made(NamedTuple):
@@ -112,7 +69,8 @@ class Converter:
             outputs = self._agreed(module, given, node) if module is not None else ()
             if module is not None and outputs:
                 return Made(self._as_layer(node, module), given, outputs, True)
-        constants = {name: self._constants[name] for name in node.input if name in self._constants}
+        given = (*node.input, *read_outside(node))
+        constants = {name: self._constants[name] for name in given if name in self._constants}
         outputs = tuple(name for name in node.output if self._used[name]) or tuple(node.output[:1])
         run = NodeRunner(node, self._model, constants, inputs, outputs)
         floats = {
@@ -120,8 +78,8 @@ class Converter:
             for key, name in zip(self._input_names(node), node.input, strict=False)
             if name in constants and constants[name].dtype == np.float32
         }
-        name = _NAMES.get(node.op_type, node.op_type)
-        layer = operation(name, _kind(node), run, hyper=_hyper(node, floats), parameters=floats, text=_text(node))
+        name = NAMES.get(node.op_type, node.op_type)
+        layer = operation(name, kind_of(node), run, hyper=geometry(node, floats), parameters=floats, text=text_of(node))
         return Made(layer, tuple(inputs), outputs, False)
 
     def _linear(self, node: NodeProto) -> tuple[nn.Module | None, tuple[str, ...]]:
@@ -130,7 +88,7 @@ class Converter:
         if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or node.input[0] in self._constants:
             return None, ()
         bias = self.biased.get(node.output[0])
-        layer = nn.Linear(*weight.shape, bias=bias is not None, device="meta")
+        layer = nn.Linear(weight.shape[0], weight.shape[1], bias=bias is not None, device="meta")
         layer.weight = nn.Parameter(to_tensor(weight.T), requires_grad=False)
         if bias is not None:
             layer.bias = nn.Parameter(to_tensor(bias[1]), requires_grad=False)
@@ -138,15 +96,13 @@ class Converter:
 
     def _slice(self, node: NodeProto) -> tuple[nn.Module | None, tuple[str, ...]]:
         """A part of a tensor whose ends are known."""
-        ends = [self._constants.get(name) if name else None for name in node.input[1:]]
-        if node.op_type != "Slice" or not ends or any(end is None for end in ends):
+        given = [name for name in node.input[1:] if name]
+        if node.op_type != "Slice" or len(given) < 2 or not all(name in self._constants for name in given):
             return None, ()
-        first, last, axes, steps = (*ends, None, None, None)[:4]
-        rank = np.ndim(self._found[node.input[0]])
-        axes = range(len(first)) if axes is None else axes.tolist()
-        steps = [1] * len(first) if steps is None else steps.tolist()
-        parts = [slice(None)] * rank
-        for axis, *part in zip(axes, first.tolist(), last.tolist(), steps, strict=True):
+        lists: list[list[int]] = [self._constants[name].tolist() if name else [] for name in node.input[1:]]
+        first, last, axes, steps = (*lists, [], [])[:4]
+        parts = [slice(None)] * np.ndim(self._found[node.input[0]])
+        for axis, *part in zip(axes or range(len(first)), first, last, steps or [1] * len(first), strict=True):
             parts[axis] = slice(*part)
         return _Part(tuple(parts)), (node.input[0],)
 
@@ -191,9 +147,9 @@ class Converter:
         if type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None:
             return module
         parameters = {name.rpartition(".")[2]: p for name, p in (*module.named_parameters(), *module.named_buffers())}
-        name = _NAMES.get(node.op_type, node.op_type)
-        hyper = _hyper(node, parameters)
-        return operation(name, _kind(node), module, hyper=hyper, parameters=parameters, text=_text(node))
+        name = NAMES.get(node.op_type, node.op_type)
+        hyper = geometry(node, parameters)
+        return operation(name, kind_of(node), module, hyper=hyper, parameters=parameters, text=text_of(node))
 
     def _input_names(self, node: NodeProto) -> list[str]:
         """What the operator's definition calls its inputs; "weight" and "bias" as torch does."""
@@ -256,48 +212,3 @@ def _close(result: torch.Tensor, wanted: np.ndarray) -> bool:
         scale = np.abs(wanted[finite]).max(initial=1e-3)
         same = np.abs(array[finite] - wanted[finite]).max(initial=0.0) <= AGREEMENT * scale
         return bool(same) and np.array_equal(array[~finite], wanted[~finite], equal_nan=True)
-
-
-def _kind(node: NodeProto) -> str:
-    return _KINDS.get(node.op_type, "other")
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    found = {}
-    for attribute in node.attribute:
-        value = helper.get_attribute_value(attribute)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        if isinstance(value, (int, float, str)) or (isinstance(value, list) and not value[8:]):
-            found[attribute.name] = value
-    return found
-
-
-def _text(node: NodeProto) -> str:
-    return ", ".join(f"{key}={value}" for key, value in _attributes(node).items() if not isinstance(value, bytes))
-
-
-def _hyper(node: NodeProto, parameters: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-    """The attributes that torch's modules have under other names, as these have them."""
-    given = _attributes(node)
-    hyper: dict[str, Any] = {}
-    weight = parameters.get("weight")
-    kernel = given.get("kernel_shape") or (list(weight.shape[2:]) if weight is not None and "Conv" in node.op_type else [])
-    if kernel:
-        axes = len(kernel)
-        hyper["kernel_size"] = tuple(kernel)
-        hyper["stride"] = tuple(given.get("strides") or [1] * axes)
-        hyper["dilation"] = tuple(given.get("dilations") or [1] * axes)
-        hyper["padding"] = tuple(given.get("pads", [0] * axes)[:axes])
-    if node.op_type in ("Conv", "ConvTranspose"):
-        hyper["groups"] = int(given.get("group", 1))
-    if node.op_type == "Transpose" and given.get("perm"):
-        hyper["dims"] = tuple(given["perm"])
-    elif node.op_type in ("Concat", "Softmax", "LogSoftmax"):
-        hyper["dim"] = int(given.get("axis", -1))
-    elif node.op_type.startswith("Reduce") and given.get("axes"):
-        hyper["dim"] = tuple(given["axes"])
-    elif node.op_type == "LayerNormalization":
-        scale = next(iter(parameters.values()), None)
-        hyper["normalized_shape"] = tuple(scale.shape) if scale is not None else ()
-    return {key: value for key, value in hyper.items() if not isinstance(value, float) or math.isfinite(value)}

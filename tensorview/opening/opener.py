@@ -14,15 +14,17 @@ from torch import nn
 from ..errors import ModelNotFound, OpenError
 from .convention import Declared
 from .draws import same_draws
+from .files import open_file
+from .formats import FORMATS, format_of
 from .python_file import run_file, take_model
 from .samples import digits_pool, read_samples
 from .subject import Subject
 from .torchvision_models import near_names, open_torchvision
-from .weights import load_weights
+from .weights import load_weights, weights_alone
 
 _SHIPPED_PACKAGE = "tensorview.models"
-_WEIGHT_SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
-_OTHER_SUFFIXES = {".onnx", ".keras", ".h5", ".hdf5", ".pt2", ".ts", ".pb", ".tflite", ".json", ".mlmodel"}
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".ckpt"}
+_OTHER_SUFFIXES = {".pb", ".tflite", ".mlmodel", ".mlpackage", ".caffemodel", ".engine"}
 
 
 def open_model(
@@ -37,9 +39,10 @@ def open_model(
 
     Args:
         spec: "lenet5", a shipped model; "net.py:Net", a class, a function or a model in a Python file, which
-            is run ("net.py" alone if it defines one model); "torchvision:resnet18"; or an `nn.Module`.
+            is run ("net.py" alone if it defines one model); "torchvision:resnet18"; a file that holds a whole model,
+            "net.onnx", see `tensorview.opening.formats`; or an `nn.Module`.
         weights: a file of weights to load: .safetensors, or what `torch.save` wrote.
-        trust: load weights from a pickle that needs to run code.
+        trust: load weights or a model from a file that can run code.
         input_shape: shape of one input without the batch dimension; comes before what the model says.
         random_weights: leave the weights as the constructor draws them, the same each time.
 
@@ -49,8 +52,8 @@ def open_model(
     Raises:
         ModelNotFound: nothing has that name; near names are offered.
         OpenError: it cannot be opened, or the weights do not fit.
-        TrustRequired: the weights are a pickle that needs to run code.
-        MissingExtra: torchvision is asked for and not installed.
+        TrustRequired: the file is one that can run code.
+        MissingExtra: torchvision, or what a file's format needs, is not installed.
     """
     if isinstance(spec, Subject):
         return spec
@@ -65,6 +68,12 @@ def open_model(
         if weights is not None:
             load_weights(subject.module, weights, trust)
         return subject
+    format = None if spec in shipped_models() else format_of(spec)
+    if format is not None:
+        if weights is not None or random_weights:
+            raise OpenError(f"{spec} holds its own weights; no others can be given.")
+        found = open_file(Path(spec).expanduser(), format, trust, shape)
+        return _describe(found, None, Path(spec).name, None, trust, shape) if isinstance(found, nn.Module) else found
     with same_draws():
         module, file, name = _shipped(spec) if spec in shipped_models() else _from_file(spec)
     module.eval()
@@ -128,7 +137,7 @@ def _from_file(spec: str) -> tuple[nn.Module, ModuleType, str]:
 def _refuse_other_formats(path: str) -> None:
     suffix = Path(path).suffix.lower()
     if suffix in _WEIGHT_SUFFIXES:
-        raise OpenError(f"{path} holds weights, not a model: open the model, as net.py:Net, and give it as weights.")
+        raise OpenError(weights_alone(path))
     if suffix in _OTHER_SUFFIXES:
         raise OpenError(f"{path} is of a format that does not open here: {_what_opens()}.")
 
@@ -141,4 +150,6 @@ def _not_found(spec: str) -> str:
 
 
 def _what_opens() -> str:
-    return f"what opens is a shipped model ({', '.join(shipped_models())}), net.py:Net and torchvision:NAME"
+    suffixes = ", ".join(suffix for format in FORMATS for suffix in format.suffixes)
+    shipped = ", ".join(shipped_models())
+    return f"what opens is a shipped model ({shipped}), net.py:Net, torchvision:NAME and a file of {suffixes}"

@@ -51,6 +51,24 @@ def tell_input_shape(module: nn.Module, name: str) -> tuple[int, ...]:
     raise OpenError(f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).")
 
 
+def tell_from_weight(module: nn.Module, name: str) -> tuple[int, ...]:
+    """As `tell_input_shape`, of a model whose layers are not torch.nn's own: from the shape of the first weight.
+
+    Raises:
+        OpenError: the weight does not tell it.
+    """
+    weight = next((value for value in module.parameters() if value.ndim > 1), None)
+    candidates: list[tuple[int, ...]] = []
+    if weight is not None and weight.ndim == 4:
+        candidates = [(weight.shape[1], side, side) for side in dict.fromkeys((*_LARGE_SIDES, 28))]
+    elif weight is not None and weight.ndim == 2:
+        candidates = [*_square_images(weight.shape[1]), (weight.shape[1],)]
+    for shape in candidates:
+        if takes(module, shape):
+            return shape
+    raise OpenError(f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).")
+
+
 def _square_images(features: int) -> list[tuple[int, ...]]:
     """Grey and colour square images of that many numbers."""
     shapes = [(channels, math.isqrt(features // channels)) for channels in (1, 3)]

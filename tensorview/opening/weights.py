@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import OpenError, TrustRequired
+from .archives import check_archive
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts save the weights under
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -37,7 +39,7 @@ def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> No
     if not path.is_file():
         raise OpenError(f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}.")
     is_safe = path.suffix.lower() == ".safetensors"
-    found = _read_safetensors(path) if is_safe else _unwrap(path, _read_torch(path, trust))
+    found = _read_safetensors(path) if is_safe else _unwrap(path, read_torch(path, trust))
     found = _without_prefix(found, set(module.state_dict()))
     _check(module, found, path)
     try:
@@ -53,9 +55,21 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise OpenError(f"{path} is not a whole safetensors file: {_first_line(error)}") from error
 
 
-def _read_torch(path: Path, trust: bool) -> Any:
+def weights_alone(path: str | Path) -> str:
+    """What to say of a file that holds weights where a model is asked for."""
+    return (
+        f"{path} holds weights alone, not a model: name the model and give them to it, as "
+        f"net.py:Net --weights {Path(path).name}."
+    )
+
+
+def read_torch(path: Path, trust: bool) -> Any:
+    """What `torch.save` wrote, on the CPU; errors are those of `load_weights`."""
+    check_archive(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of a pickle's version, before an error says more
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not _is_pickle(path):
             raise OpenError(f"{path} is neither a safetensors file nor one that torch.save wrote.") from error

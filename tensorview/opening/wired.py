@@ -56,7 +56,7 @@ class Wired(nn.Module):
     returns the tensor that is the only output, or a tuple.
     """
 
-    _entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...]
     _steps: tuple[tuple[Call, tuple[str, ...]], ...]
     _returned: tuple[str, ...]
     _constants: dict[str, Tensor]
@@ -66,7 +66,7 @@ class Wired(nn.Module):
         if any(constant.device != device for constant in self._constants.values()):
             self._constants = {name: constant.to(device) for name, constant in self._constants.items()}
         values: dict[str, Any] = dict(self._constants)
-        for entry, x in zip(self._entries, given.values(), strict=True):
+        for entry, x in zip(self.entries, given.values(), strict=True):
             if x is None:
                 x = torch.zeros(batch, *entry.shape, dtype=entry.dtype, device=device)
             values[entry.name] = x if entry.arrange is None else entry.arrange(x)
@@ -99,7 +99,7 @@ def wire(
         name: of the module's class.
     """
     module: Wired = type(identifier(name) or "Graph", (Wired,), {"forward": _forward(entries)})()
-    module._entries, module._returned, module._constants = tuple(entries), tuple(returned), dict(constants or {})
+    module.entries, module._returned, module._constants = tuple(entries), tuple(returned), dict(constants or {})
     module._steps = _with_ends(calls, {*returned, *module._constants, ""})
     placed: set[int] = set()
     for call in calls:
@@ -172,11 +172,12 @@ def _with_ends(calls: Sequence[Call], kept: set[str]) -> tuple[tuple[Call, tuple
 
 
 def _place(root: nn.Module, parts: Sequence[str], module: nn.Module) -> None:
+    """Put a module at a path. `add_module` would refuse a part that is a method's name, as "half"."""
     for part in parts[:-1]:
-        if part not in root._modules:
-            root.add_module(part, nn.Module())
-        root = root.get_submodule(part)
-    root.add_module(parts[-1], module)
+        inner = root._modules.setdefault(part, nn.Module())
+        assert inner is not None
+        root = inner
+    root._modules[parts[-1]] = module
 
 
 def layer_paths(names: Iterable[str], operators: Iterable[str]) -> list[str]:
@@ -203,7 +204,7 @@ def layer_paths(names: Iterable[str], operators: Iterable[str]) -> list[str]:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """"/layer1/layer1.0/conv1" -> ("layer1", "0", "conv1"): exporters repeat what a part stands in."""
+    """ "/layer1/layer1.0/conv1" -> ("layer1", "0", "conv1"): exporters repeat what a part stands in."""
     found: list[str] = []
     for part in filter(None, name.split("/")):
         whole = ".".join(found)

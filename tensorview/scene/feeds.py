@@ -89,6 +89,8 @@ def _pooled(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     if "ractional" in layer.module_type:
         return along(parent, (index[0], *(0,) * (len(index) - 1)), range(1, len(index)))
     if "kernel_size" not in hyper:
+        if len(index) == 1:  # all of a map, whose axes are gone
+            return along(parent, (index[0], *(0,) * (len(parent.shape) - 1)), range(1, len(parent.shape)))
         sizes = zip(index[1:], layer.shape[1:], parent.shape[1:], strict=True)
         return part(parent, [(index[0], index[0] + 1), *(scaled_span(*each) for each in sizes)])
     axes = len(index) - 1
@@ -167,7 +169,9 @@ def _moved(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     if name.lower() in ("fold", "unfold") or math.prod(parent.shape) != math.prod(layer.shape):
         return Source(parent.name)
     flat = int(np.ravel_multi_index(index, layer.shape))
-    return cell(parent, tuple(int(i) for i in np.unravel_index(flat, parent.shape)))
+    order = layer.info.hyper.get("axis_order", range(len(parent.shape)))  # in which the parent's axes were laid out
+    found = dict(zip(order, np.unravel_index(flat, tuple(parent.shape[k] for k in order)), strict=True))
+    return cell(parent, tuple(int(found[k]) for k in range(len(parent.shape))))
 
 
 def _axis_order(layer: Layer, parent: Layer) -> list[int]:

@@ -1,0 +1,197 @@
+"""Files that hold torch's own programs: torch.export, TorchScript, pickled modules."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tensorview import capture
+from tensorview.errors import OpenError, TrustRequired
+from tensorview.opening import open_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+
+
+class Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(width, width, 3, padding=1, groups=2), nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.relu(self.bn(self.conv(x)) + x)
+
+
+class Net(nn.Module):
+    """A skip in each block, a concatenation, one activation that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks = nn.Conv2d(3, 4, 3, 2, 1), nn.Sequential(Block(4), Block(4))
+        self.pool, self.relu, self.fc = nn.MaxPool2d(2), nn.ReLU(), nn.Linear(8 * 4 * 4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.relu(self.blocks(self.relu(self.stem(x))))
+        x = torch.cat([self.pool(x), functional.adaptive_avg_pool2d(x, 4)], 1)
+        return self.fc(x.flatten(1))
+
+
+class Choosing(nn.Module):
+    """Python that a trace would lose: a loop and a choice, and a method of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def squash(self, x: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
+        return torch.tanh(x) / factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = self.squash(layer(x))
+        if x.sum() > 0:
+            x = functional.softmax(x, dim=-1)
+        return x
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    net = Net().eval()
+    with torch.no_grad():
+        for block in net.blocks:
+            block.bn.running_mean.uniform_(-1, 1)
+            block.bn.running_var.uniform_(0.5, 2)
+    return net
+
+
+def exported(net, path):
+    torch.export.save(torch.export.export(net, (torch.rand(1, 3, 16, 16),)), path)
+
+
+def traced(net, path):
+    torch.jit.trace(net, torch.rand(1, 3, 16, 16)).save(str(path))
+
+
+def scripted(net, path):
+    torch.jit.script(net).save(str(path))
+
+
+@pytest.mark.parametrize(
+    ("save", "name"),
+    [
+        (exported, "n.pt2"),
+        (exported, "n.pt"),
+        (traced, "n.ts"),
+        (traced, "n.torchscript"),
+        (scripted, "n.ts"),
+        (scripted, "n.pt"),
+        (torch.save, "n.pth"),
+    ],
+)
+def test_a_program_opens_with_the_graph_and_the_values_of_its_module(net, save, name, tmp_path):
+    path = tmp_path / name
+    save(net, path)
+    with pytest.raises(TrustRequired, match=rf"{name} is a .*trust"):
+        open_model(path)
+    subject = open_model(path, trust=True, input_shape=(3, 16, 16))
+    x = torch.rand(1, 3, 16, 16)
+    trace, wanted = capture(subject.module, x), capture(net, x)
+    assert trace.model_name == "Net"
+    assert [(layer.name, layer.kind, layer.parents) for layer in trace] == [
+        (layer.name, layer.kind, layer.parents) for layer in wanted
+    ]
+    for layer in wanted:
+        assert abs(trace[layer.name].values - layer.values).max() < 1e-6
+        assert trace[layer.name].info.parameter_count == layer.info.parameter_count
+        for key in ("kernel_size", "padding", "groups", "in_features"):
+            told, known = trace[layer.name].info.hyper.get(key), layer.info.hyper.get(key)
+            assert told in (known, (known, known), None)
+            assert told is not None or layer.kind not in ("convolution", "linear") or known is None
+
+
+def test_an_exported_file_says_its_input(net, tmp_path):
+    exported(net, tmp_path / "n.pt2")
+    assert open_model(tmp_path / "n.pt2", trust=True).input_spec.shape == (3, 16, 16)
+    with pytest.raises(OpenError, match=r"takes an input of \(3, 16, 16\), not \(3, 8, 8\)"):
+        open_model(tmp_path / "n.pt2", trust=True, input_shape=(3, 8, 8))
+
+
+def test_a_free_batch_and_a_fixed_one(net, tmp_path):
+    x = torch.rand(4, 3, 16, 16)
+    free = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(free, tmp_path / "free.pt2")
+    module = open_model(tmp_path / "free.pt2", trust=True).module
+    torch.testing.assert_close(module(x[:1]), net(x[:1]))
+    torch.export.save(torch.export.export(net, (x,)), tmp_path / "four.pt2")
+    with pytest.raises(OpenError, match="was exported for batches of 4"):
+        open_model(tmp_path / "four.pt2", trust=True)
+
+
+def test_torchscript_tells_its_input_by_its_first_weight(net, tmp_path):
+    scripted(Choosing().eval(), tmp_path / "c.ts")
+    assert open_model(tmp_path / "c.ts", trust=True).input_spec.shape == (4,)
+    scripted(nn.Sequential(nn.ReLU()), tmp_path / "r.ts")
+    with pytest.raises(OpenError, match=r"input shape of r\.ts cannot be told"):
+        open_model(tmp_path / "r.ts", trust=True)
+
+
+def test_loops_choices_and_methods_of_a_scripted_model(tmp_path):
+    torch.manual_seed(1)
+    model = Choosing().eval()
+    scripted(model, tmp_path / "c.ts")
+    module = open_model(tmp_path / "c.ts", trust=True).module
+    for sign in (5.0, -5.0):
+        with torch.no_grad():
+            model.layers[2].bias.fill_(sign)
+            module.layers._modules["2"].bias.fill_(sign)
+            x = torch.rand(1, 4)
+            torch.testing.assert_close(module(x), model(x))
+        trace = capture(module, x)
+        names = [layer.name for layer in trace]
+        assert names == [
+            "layers.0",
+            "tanh",
+            "layers.1",
+            "tanh#2",
+            "layers.2",
+            "tanh#3",
+            "softmax" if sign > 0 else "output",
+        ]
+
+
+def test_a_torchvision_model_through_both(tmp_path):
+    from tensorview.opening import import_torchvision
+
+    model = import_torchvision().models.mobilenet_v3_small(num_classes=7).eval()
+    x = torch.rand(1, 3, 64, 64)
+    wanted = capture(model, x)
+    torch.export.save(torch.export.export(model, (x,)), tmp_path / "m.pt2")
+    torch.jit.script(model).save(str(tmp_path / "m.ts"))
+    for name in ("m.pt2", "m.ts"):
+        trace = capture(open_model(tmp_path / name, trust=True, input_shape=(3, 64, 64)).module, x)
+        assert trace.graph.edges == wanted.graph.edges
+        assert abs(trace[trace.outputs[0]].values - wanted[wanted.outputs[0]].values).max() < 1e-5
+
+
+def test_a_pickle_is_never_run_without_trust(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    path = tmp_path / "evil.pt"
+    torch.save({"weight": Evil()}, path)
+    with pytest.raises(TrustRequired, match="can run any code"):
+        open_model(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises((TrustRequired, OpenError)):
+        open_model(path)
+    with zipfile.ZipFile(tmp_path / "evil.pt2", "w") as archive:
+        archive.writestr("evil/data/sample_inputs/model.pt", path.read_bytes())
+    with pytest.raises(TrustRequired):
+        open_model(tmp_path / "evil.pt2")
+    assert not (tmp_path / "ran").exists()
