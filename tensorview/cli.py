@@ -148,6 +148,19 @@ def _camera(given: argparse.Namespace, scene: Scene, aspect: float) -> Camera | 
     return fit_camera(scene.corners(), aspect, yaw, pitch, fill=0.95 * (given.zoom or 1))
 
 
+def formats(given: argparse.Namespace) -> None:
+    """Print the files that hold a whole model, and what each needs."""
+    from .opening.formats import FORMATS
+
+    rows = [("format", "ends in", "extra", "trust", "installed")]
+    for each in FORMATS:
+        trust, installed = "--trust" if each.danger else "-", "yes" if each.is_installed else "no"
+        rows.append((each.name, " ".join(each.suffixes), each.extra or "-", trust, installed))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
 # Arguments ---------------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +183,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_serving(page)
     page.set_defaults(run=explore)
+    listed = commands.add_parser(
+        "formats",
+        help="list the files that hold a whole model",
+        description="List the files that hold a whole model: what each needs, and what is installed.",
+    )
+    listed.set_defaults(run=formats)
     picture = commands.add_parser(
         "render",
         parents=shared,
@@ -187,7 +206,7 @@ def _model_options() -> argparse.ArgumentParser:
     group.add_argument(
         "model",
         metavar="MODEL",
-        help="a model: lenet5, net.py:Net, torchvision:resnet18; or a scene: a .toml file, "
+        help="a model: lenet5, net.py:Net, torchvision:resnet18, net.onnx; or a scene: a .toml file, "
         "or one that ships, as lenet5-open",
     )
     group.add_argument(
@@ -201,7 +220,7 @@ def _model_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--trust",
         action="store_true",
-        help="run code that weights in a pickle carry, or Python that a scene file names",
+        help="run code that a file of weights or of a model carries, or Python that a scene file names",
     )
     group.add_argument(
         "--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28, where the model says none"

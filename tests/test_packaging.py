@@ -101,8 +101,7 @@ def test_no_file_of_the_repository_is_large() -> None:
 
 
 def test_every_import_is_of_a_declared_package() -> None:
-<<<<<<< HEAD
-    declared = packages_of("dependencies", "torchvision")
+    declared = packages_of("dependencies", "torchvision", "onnx", "keras")
     files = [path for path in source_files().values() if path.suffix == ".py"]
     assert needed_by(files) - declared == set()
 
@@ -125,14 +124,6 @@ def needed_by(files: list[Path]) -> set[str]:
     """Names of the packages that files import, but for Python's own and ours."""
     foreign = {module for path in files for module in imported(path)} - STANDARD - {"tensorview"}
     return {PACKAGES.get(module, module.replace("_", "-")) for module in foreign}
-=======
-    extras = PROJECT["optional-dependencies"]
-    lines = [*PROJECT["dependencies"], *(line for extra in extras if extra != "test" for line in extras[extra])]
-    declared = {Requirement(line).name for line in lines}
-    used = {module for path in source_files().values() if path.suffix == ".py" for module in imported(path)}
-    foreign = used - STANDARD - {"tensorview"}
-    assert {PACKAGES.get(module, module.replace("_", "-")) for module in foreign} <= declared
->>>>>>> 3a67a87 (Open Keras, TensorFlow.js, torch.export and TorchScript files; refuse hostile ones)
 
 
 def imported(path: Path) -> set[str]:

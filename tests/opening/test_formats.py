@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tensorview.cli import main
 from tensorview.errors import MissingExtra, ModelNotFound, OpenError, TrustRequired
 from tensorview.opening import formats, load_weights, open_model
 from tensorview.opening.formats import FORMATS
@@ -35,6 +37,30 @@ def test_what_can_run_code_needs_trust(format, tmp_path):
         with pytest.raises(TrustRequired, match=rf"net\..* is a {format.name} file, and .*--trust"):
             format.require(path, trust=False)
     assert bool(format.danger) == (format.name not in ("ONNX", "TensorFlow.js layers"))
+
+
+def test_the_page_and_the_command_list_the_formats(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    rows = [
+        line.strip("| ").split("|") for line in page.partition("## Formats")[2].splitlines() if line.startswith("| ")
+    ]
+    cells = [[cell.strip() for cell in row] for row in rows[1 : len(FORMATS) + 1]]
+    assert cells == [
+        [
+            format.name,
+            ", ".join(f"`{suffix}`" for suffix in format.suffixes),
+            f"`{format.extra}`" if format.extra else "",
+            "`--trust`" if format.danger else "no",
+        ]
+        for format in FORMATS
+    ]
+    assert main(["formats"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["format", "ends", "in", "extra", "trust", "installed"]
+    for format, line in zip(FORMATS, lines, strict=True):
+        assert line.startswith(f"{format.name} ")
+        assert line.endswith("yes" if format.is_installed else "no")
+        assert all(suffix in line.split() for suffix in format.suffixes)
 
 
 @pytest.mark.parametrize("suffix", [suffix for format in FORMATS for suffix in format.suffixes])
@@ -101,6 +127,8 @@ def test_a_safetensors_header_of_a_gigabyte(tmp_path):
     "data", [b"", b"\0" * 64, b"PK\x03\x04 no more", b"\x89HDF\r\n\x1a\n", b"{", b"\x80\x02}q\x00"]
 )
 def test_rubbish_is_refused_in_one_sentence(suffix, data, tmp_path):
+    if not formats.format_of(suffix[1:] + suffix).is_installed:
+        pytest.skip(f"what {suffix} needs is not installed")
     path = tmp_path / f"rubbish{suffix}"
     path.write_bytes(data)
     with pytest.raises(OpenError) as caught:
