@@ -89,7 +89,12 @@ class Explorer(TrameApp):
             self._read_out()
 
     def _read_out(self) -> None:
-        self.state.readout = texts.readout(self.session.scene, self.hovered) if self.hovered is not None else None
+        if self.hovered is None:
+            self.state.readout = None
+            return
+        said = texts.readout(self.session.scene, self.hovered)
+        seen = texts.field_text(self.session.scene, self.hovered) if self.state.show_field else ""
+        self.state.readout = {**said, "text": f"{said['text']} · {seen}" if seen else said["text"]}
 
     def say(self, message: str) -> None:
         """Show a sentence on the page."""
@@ -164,7 +169,8 @@ class Explorer(TrameApp):
         self._read_out()
         if self.hovered is None:
             return None
-        return wire.hover_arrays(scene.outline(self.hovered), scene.feeding(self.hovered), scene)
+        field = scene.field_marks(self.hovered) if self.state.show_field else None
+        return wire.hover_arrays(scene.outline(self.hovered), scene.feeding(self.hovered), scene, field)
 
     def pointer_left(self) -> None:
         self.hovered = None

@@ -25,6 +25,7 @@ TOOLS = (
 SWITCHES = (
     ("toggle-legend", "mdi-format-list-bulleted-type", "Legend", "show_legend"),
     ("toggle-bar", "mdi-gradient-horizontal", "Colour bar", "show_bar"),
+    ("toggle-field", "mdi-target", "Receptive field: what a cell sees", "show_field"),
     ("toggle-stats", "mdi-speedometer", "Frame time and latency", "show_stats"),
 )
 VUETIFY = {

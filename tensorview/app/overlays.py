@@ -10,6 +10,7 @@ GESTURES = (
     ("Move", "drag with the right button or Shift; two fingers"),
     ("Zoom", "wheel or pinch; + and −"),
     ("Read a cell", "point at it"),
+    ("See what a cell sees", "switch on the target above, and point at it"),
     ("Open or close a layer", "click it; or the arrows in the list of layers"),
     ("Reset the view", "R, or the first button above"),
 )

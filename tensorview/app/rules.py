@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "show_legend": True,
     "show_bar": True,
     "show_stats": False,
+    "show_field": False,
     "show_help": False,
     "show_picture": False,
     "picture_width": "1920",

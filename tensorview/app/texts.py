@@ -74,6 +74,16 @@ def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
     return {**parts, "text": f"{hit.layer} · {where} · {value}"}
 
 
+def field_text(scene: Scene, hit: Hit) -> str:
+    """What a cell sees of every input: `sees 14 × 14 of input`; empty for a cell of an input."""
+    said = []
+    for region in scene.receptive_field(hit):
+        if any(region.layer == layer.name for layer in scene.trace.inputs):
+            sides = [last - first for first, last in region.spans[-2:]]
+            said.append(f"{'all' if region.is_all else shape_text(sides)} of {region.layer}")
+    return f"sees {', '.join(reversed(said))}" if said else ""
+
+
 def card(layer: Layer) -> dict[str, Any]:
     """All that is known of a layer: rows of a name and a value, the formula of its parameters, a histogram."""
     info, stats = layer.info, layer.stats

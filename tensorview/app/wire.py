@@ -117,16 +117,20 @@ def packed(values: Any, dtype: str) -> bytes:
     return np.ascontiguousarray(values, dtype=dtype).tobytes()
 
 
-def hover_arrays(cell: np.ndarray, feeding: Feeding, scene: Scene) -> dict[str, bytes]:
+def hover_arrays(cell: np.ndarray, feeding: Feeding, scene: Scene, field: np.ndarray | None = None) -> dict[str, bytes]:
     """The outline of a cell, those of what feeds it, and lines from there.
 
     Args:
         cell: `(4, 3)`, the corners of the cell.
+        field: `(M, 4, 3)`, the outlines of its receptive field, where that is shown.
     """
     theme = scene.theme
     feed = mix(theme.hue("convolution"), theme.highlight, 0.15)
-    paths = [np.concatenate([m, m[:1]]) for m in feeding.marks] + list(feeding.lines)
-    colours: list[RGB] = [feed] * len(paths)
+    paths = [np.concatenate([m, m[:1]]) for m in (field if field is not None else ())]
+    colours: list[RGB] = [theme.muted] * len(paths)
+    direct = [np.concatenate([m, m[:1]]) for m in feeding.marks] + list(feeding.lines)
+    paths += direct
+    colours += [feed] * len(direct)
     paths.append(np.concatenate([cell, cell[:1]]))
     colours.append(theme.highlight)
     return line_arrays(polylines(paths, colours, [np.zeros(len(p)) for p in paths]))

@@ -17,7 +17,7 @@ _HYPER_NAMES = """
     num_groups eps momentum affine p inplace negative_slope num_embeddings embedding_dim padding_idx
     embed_dim num_heads input_size hidden_size num_layers bidirectional batch_first size
     scale_factor mode align_corners upscale_factor downscale_factor start_dim end_dim
-    unflattened_size dim dims value axis_order
+    unflattened_size dim dims value pad axis_order
 """
 _HYPER = tuple(_HYPER_NAMES.split())
 

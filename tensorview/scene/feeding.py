@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .feeds import sources
+from .fields import Region
 from .parts import Source
 from .picking import Hit, Window, cell_of, outline
 from .placement import Placement
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ..capture import Layer
 
 MOST_LINES = 160
+MOST_FIELD_MARKS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,12 +88,47 @@ def _union(parts: Sequence[Source]) -> Source:
     return Source(first.layer, range(low, high), tuple((min(a for a, _ in e), max(b for _, b in e)) for e in ends))
 
 
+def field_marks(regions: Iterable[Region], items: Sequence[Placement], units: Mapping[int, np.ndarray]) -> np.ndarray:
+    """`(M, 4, 3)` float64: the outlines of receptive fields on the layers that show them.
+
+    Of a layer's maps at most `MOST_FIELD_MARKS`, evenly chosen, have an outline each.
+    """
+    place = {item.name: item for item in items}
+    marks = []
+    for region in regions:
+        item = place[region.layer]
+        for window in _field_windows(region, item):
+            mark = outline(item, window, units.get(item.layer))
+            if mark is not None:
+                marks.append(mark)
+    return np.array(marks).reshape(-1, 4, 3)
+
+
+def _field_windows(region: Region, item: Placement) -> list[Window]:
+    spans, maps = region.spans, item.maps
+    if maps.style == "vector":
+        places = region.places[0] if region.places else range(1)
+        if item.look == "strip" and len(places) > 1:
+            return [Window(0, 0, maps.height, 0, maps.width)]
+        return [Window(0, u // maps.width, u // maps.width + 1, u % maps.width, u % maps.width + 1) for u in places]
+    rows, columns = ((0, 1), spans[-1]) if maps.style == "rows" else spans[-2:]
+    if item.look in ("box", "slab"):
+        return [Window(None if item.look == "box" else 0, *rows, *columns)]
+    leading = region.places[:-1] if maps.style == "rows" else region.places[:-2]
+    shape = region.shape[: len(leading)]
+    channels = np.ravel_multi_index(np.ix_(*map(np.asarray, leading)), shape).reshape(-1)
+    step = math.ceil(len(channels) / MOST_FIELD_MARKS)
+    return [Window(int(channel), *rows, *columns) for channel in channels[::step]]
+
+
 def _outlines(source: Source, parent: Layer, item: Placement, units: Mapping[int, np.ndarray]) -> list[np.ndarray]:
     shown = units.get(item.layer)
-    return [rectangle for w in _windows(source, parent, item) if (rectangle := outline(item, w, shown)) is not None]
+    return [
+        rectangle for w in _windows(source, parent.shape, item) if (rectangle := outline(item, w, shown)) is not None
+    ]
 
 
-def _windows(source: Source, parent: Layer, item: Placement) -> list[Window]:
+def _windows(source: Source, shape: tuple[int, ...], item: Placement) -> list[Window]:
     """The windows of a parent's maps that a source stands for, as far as they are shown one by one."""
     maps = item.maps
     if maps.style == "vector":
@@ -100,7 +138,7 @@ def _windows(source: Source, parent: Layer, item: Placement) -> list[Window]:
         return [Window(0, u // maps.width, u // maps.width + 1, u % maps.width, u % maps.width + 1) for u in units]
     if source.channels is None:
         return [Window(None, 0, maps.height, 0, maps.width)]
-    spans = source.spans or tuple((0, n) for n in parent.shape[1:])
+    spans = source.spans or tuple((0, n) for n in shape[1:])
     if any(low >= high for low, high in spans):
         return []
     channels = source.channels
@@ -111,10 +149,10 @@ def _windows(source: Source, parent: Layer, item: Placement) -> list[Window]:
         for lead in _leading(spans):
             first = cell_of(
                 item,
-                parent.shape,
+                shape,
                 (channel, *(low for low, _ in lead), *(low for low, _ in spans[len(lead) :])),
             )
-            windows.append(_window(first, spans[len(lead) :], item, parent))
+            windows.append(_window(first, spans[len(lead) :], item))
     return windows
 
 
@@ -126,7 +164,7 @@ def _leading(spans: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], ..
     return choices
 
 
-def _window(first: tuple[int, int, int], spans: Sequence[tuple[int, int]], item: Placement, parent: Layer) -> Window:
+def _window(first: tuple[int, int, int], spans: Sequence[tuple[int, int]], item: Placement) -> Window:
     channel, row, column = first
     shown: int | None = None if item.look == "box" else channel
     sizes = [high - low for low, high in spans]

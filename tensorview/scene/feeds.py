@@ -66,7 +66,7 @@ def _convolution(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     axes = len(index) - 1
     kernel, stride = per_axis(hyper["kernel_size"], axes), per_axis(hyper.get("stride", 1), axes)
     dilation = per_axis(hyper.get("dilation", 1), axes)
-    padding = _padding(hyper.get("padding", 0), kernel, dilation, axes)
+    padding = padding_of(hyper.get("padding", 0), kernel, dilation, axes)
     taps = list(zip(index[1:], kernel, stride, dilation, padding, parent.shape[1:], strict=True))
     if "transpose" in layer.module_type.lower():
         spans = [transposed_span(*each) for each in taps]
@@ -76,7 +76,7 @@ def _convolution(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     return part(parent, [(group * per_in, (group + 1) * per_in), *spans])
 
 
-def _padding(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...], axes: int) -> tuple[int, ...]:
+def padding_of(value: object, kernel: tuple[int, ...], dilation: tuple[int, ...], axes: int) -> tuple[int, ...]:
     if value == "same":
         return tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
     return (0,) * axes if value == "valid" else per_axis(value, axes)
@@ -155,7 +155,7 @@ def _moved(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     """A reshape moves every cell; which one stands at `index`?"""
     name = layer.module_type
     if name in AXIS_MOVES:
-        order = _axis_order(layer, parent)
+        order = axis_order(layer, parent)
         return cell(parent, tuple(index[order.index(k)] for k in range(len(index))))
     if name in ("ChannelShuffle", "channel_shuffle"):
         groups = int(layer.info.hyper["groups"])
@@ -174,7 +174,7 @@ def _moved(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     return cell(parent, tuple(int(found[k]) for k in range(len(parent.shape))))
 
 
-def _axis_order(layer: Layer, parent: Layer) -> list[int]:
+def axis_order(layer: Layer, parent: Layer) -> list[int]:
     """Which of the parent's axes every axis of the layer was.
 
     Raises:
@@ -189,19 +189,31 @@ def _axis_order(layer: Layer, parent: Layer) -> list[int]:
 
 
 def _padded(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source | None:
-    hyper = layer.info.hyper
-    pads = hyper.get("padding", hyper.get("pad"))
-    rank = len(index)
-    if pads is None:
-        return along(parent, index, [k for k in range(rank) if layer.shape[k] != parent.shape[k]])
-    pads = per_axis(pads, 2 * (rank - 1)) if isinstance(pads, int) else tuple(pads)
-    # torch lists pairs from the last axis to the first.
-    before = [pads[2 * (rank - 1 - k)] if 2 * (rank - 1 - k) < len(pads) else 0 for k in range(rank)]
-    name = layer.module_type.lower()
-    modes = {"reflect": "reflect", "replic": "replicate", "circular": "circular"}
-    mode = next((mode for start, mode in modes.items() if name.startswith(start)), str(hyper.get("mode", "constant")))
+    before, mode = pads_before(layer), padding_mode(layer)
+    if before is None:
+        return along(parent, index, [k for k, n in enumerate(layer.shape) if n != parent.shape[k]])
     at = tuple(padded(i - b, n, mode) for i, b, n in zip(index, before, parent.shape, strict=True))
     return None if min(at) < 0 else cell(parent, at)
+
+
+def pads_before(layer: Layer) -> list[int] | None:
+    """The cells that a padding adds before the first one of every axis, `None` where that is not recorded."""
+    hyper, rank = layer.info.hyper, len(layer.shape)
+    pads = hyper.get("padding", hyper.get("pad"))
+    if pads is None:
+        return None
+    pads = per_axis(pads, 2 * (rank - 1)) if isinstance(pads, int) else tuple(pads)
+    # torch lists pairs from the last axis to the first.
+    return [pads[2 * (rank - 1 - k)] if 2 * (rank - 1 - k) < len(pads) else 0 for k in range(rank)]
+
+
+def padding_mode(layer: Layer) -> str:
+    """What a padding adds, as `windows.padded` takes it."""
+    name = layer.module_type.lower()
+    modes = {"reflect": "reflect", "replic": "replicate", "circular": "circular"}
+    return next(
+        (mode for start, mode in modes.items() if name.startswith(start)), str(layer.info.hyper.get("mode", ""))
+    )
 
 
 def _upsampled(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:

@@ -52,6 +52,7 @@ def rails(items: Sequence[Placement], spans: Sequence[Span], edge: float) -> lis
             y = min(floors[i] for i in part) - unit * room
             first = max(part, key=lambda i: items[i].bounds[1, 2])
             last = min(part, key=lambda i: items[i].bounds[0, 2])
+            # The right edge is the one that no layer hides in the first view.
             x = max(items[i].centre[0] + items[i].size[0] / 2 for i in part)
             ends = (x, y, float(items[first].bounds[1, 2])), (x, y, float(items[last].bounds[0, 2]))
             found.append(Rail(span.name, *ends, first, last, unit))

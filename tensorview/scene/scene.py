@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,8 @@ from ..errors import SceneError
 from .atlas import pack
 from .camera import Camera, Ray, fit_camera
 from .colouring import Colouring, Run, check_drawable, overflowed, shown_values, store
-from .feeding import Feeding, feeding
+from .feeding import Feeding, feeding, field_marks
+from .fields import Cells, Fields, Region
 from .groups import KIND, Grouping, find, shown_layers
 from .labels import layer_labels, text_page
 from .layout import MOST_CUBES, arrange_layers, page_sizes
@@ -79,6 +81,7 @@ class Scene:
         self.look = self._resolved(look or Look(), open, choices)
         self.theme = theme_named(self.look.theme)
         self._choose_layers()
+        self._fields = Fields(self.all_layers)
         self._lay_out()
         self._draw_pages()
         self.camera = camera or self.first_camera(aspect)
@@ -312,6 +315,27 @@ class Scene:
     def feeding(self, hit: Hit) -> Feeding:
         """What truly feeds the picked cell."""
         return feeding(hit, self.layers, self.placements, self.outline(hit), self._shares.units)
+
+    def receptive_field(self, hit: Hit) -> list[Region]:
+        """The part of every layer shown before the picked cell that the cell sees, from the nearest to the input.
+
+        What a closed box shows at a cell sees what that cell of any of its maps sees.
+        """
+        node = self.nodes[hit.placement]
+        layer = self.all_layers[node.output]
+        if hit.index is not None:
+            cells: Cells = tuple(range(i, i + 1) for i in hit.index)
+        else:
+            spans = ((hit.row, hit.row + 1), (hit.column, hit.column + 1))[-(len(layer.shape) - 1) :]
+            lead = [(0, n) for n in layer.shape[: len(layer.shape) - len(spans)]]
+            cells = tuple(range(*span) for span in (*lead, *spans))
+        found = self._fields.of(layer.name, cells)
+        shows = {self.all_layers[other.output].name: other.name for other in self.nodes}
+        return [replace(region, layer=shows[name]) for name, region in found.items() if name in shows]
+
+    def field_marks(self, hit: Hit) -> np.ndarray:
+        """`(M, 4, 3)` float64: the outlines of the picked cell's receptive field."""
+        return field_marks(self.receptive_field(hit), self.placements, self._shares.units)
 
     def legend(self) -> list[tuple[str, RGB]]:
         """The kinds of layer in the scene with their hues, in the order in which they first stand."""

@@ -270,7 +270,7 @@ def test_pointing_at_a_bracket_names_its_module(nested):
     for name in ("body.b", "body#2"):
         rail = rail_of(scene, name)
         middle = (np.array(rail.start) + rail.end) / 2
-        camera = Camera(tuple(middle - (scene.edge, 0, 0)), tuple(middle))
+        camera = Camera(tuple(np.add(middle, (scene.edge, 0, 0))), tuple(middle))
         assert scene.pick_module(camera.ray(50, 50, 100, 100)) == name
     item = scene.placements[0]
     assert scene.pick_module(facing(scene, item.name).ray(50, 50, 100, 100)) is None

@@ -1,0 +1,91 @@
+"""Modules as boxes on the page, and what a cell sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tensorview import explore
+
+pytestmark = pytest.mark.browser
+
+
+class Stages(nn.Module):
+    """Three stages of ten blocks: the first view closes the third."""
+
+    input_shape = (1, 12, 12)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.low, self.middle, self.high = (
+            nn.Sequential(*(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.ReLU()) for _ in range(10)))
+            for _ in range(3)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.high(self.middle(self.low(x)))
+
+
+@pytest.fixture(scope="module")
+def stages() -> Iterator[Any]:
+    torch.manual_seed(0)
+    with explore(Stages().eval(), port=0, browser=False) as viewer:
+        yield viewer
+
+
+def shown(page: Any) -> list[str]:
+    return [p.name for p in page.scene.placements]
+
+
+def bracket(page: Any, module: str) -> tuple[float, float]:
+    """A pixel in which a module's bracket is nearest to the person."""
+    left, top, width, height = page.area()
+    for rail in (rail for rail in page.scene.rails if rail.name == module):
+        for share in np.linspace(0.02, 0.98, 40):
+            x, y = page.to_pixels(np.array([np.array(rail.start) * (1 - share) + np.array(rail.end) * share]))[0]
+            free = page.page.evaluate(
+                "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-testid=stage]') != null", [x, y]
+            )
+            if free and page.scene.pick_module(page.camera().ray(x - left, y - top, width, height)) == module:
+                return float(x), float(y)
+    raise AssertionError(f"the bracket of {module} cannot be pointed at")
+
+
+def test_a_box_opens_into_its_parts_and_its_bracket_closes_them(visit: Any, stages: Any) -> None:
+    page = visit(stages)
+    first = shown(page)
+    assert "high" in first
+    page.page.mouse.click(*page.spot_on("high"))
+    page.settle()
+    assert shown(page) == [*first[:-1], *(f"high.{i}" for i in range(10))]
+    assert len(page.mesh("lines", "brackets")[0]) == len(page.scene.brackets.points) > 0
+    page.press("card-close")
+    page.page.mouse.click(*bracket(page, "high"))
+    page.settle()
+    assert shown(page) == first
+
+
+def test_what_a_cell_sees_is_outlined_only_when_it_is_asked_for(digits: Any) -> None:
+    digits.page.mouse.click(*digits.spot_on("pool2"))
+    digits.settle()
+    digits.press("card-close")
+    [(_, x, y)] = digits.open_to_pointer("pool2", 1, only=5 * 5 + 12)
+    said = digits.point_at(x, y)
+    before, _ = digits.mesh("lines", "hover")
+    assert "sees" not in said["text"]
+    digits.press("toggle-field")
+    assert digits.find("toggle-field").get_attribute("aria-pressed") == "true"
+    digits.point_at(x + 1, y)
+    said = digits.point_at(x, y)
+    assert said["text"].endswith("· sees 16 × 16 of input")
+    after, _ = digits.mesh("lines", "hover")
+    assert len(after) > len(before)
+    scene = digits.scene
+    front = scene.placements[0].bounds[1, 2]
+    on_input = after[np.isclose(after[:, 2], front, atol=0.1)]
+    assert np.ptp(on_input[:, :2], axis=0) == pytest.approx([16, 16], rel=1e-4)
