@@ -136,8 +136,12 @@ class SceneFile:
         """
         look, order = scene.look, [layer.name for layer in scene.all_layers]
         usual = look.expanded == scene.modules.first_view()
+        origin = subject.origin
         return cls(
-            model=subject.name,
+            model=subject.name if origin is None else origin.spec,
+            weights=None if origin is None else origin.weights,
+            random_weights=origin is not None and origin.random_weights,
+            input_shape=None if origin is None else origin.input_shape,
             input=input,
             open=tuple(name for name in order if name in look.open),
             expanded=None if usual else tuple(name for name in scene.modules.names if name in (look.expanded or ())),

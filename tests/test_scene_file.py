@@ -280,3 +280,26 @@ def test_a_picture_in_a_scene_file_that_is_none_is_said():
     broken = SceneFile("lenet5", input="data:image/png;base64,not base64")
     with pytest.raises(OpenError, match="not base64; save the scene again"):
         broken.tensor(open_model("lenet5"))
+
+
+def test_a_view_of_a_model_of_ones_own_opens_again_as_it_was(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    from tensorview.app.downloads import scene_file
+    from tensorview.app.session import Session
+    from tensorview.opening import open_model
+
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Sequential):\n    input_shape = (1, 6, 6)\n\n"
+        "    def __init__(self):\n        super().__init__(nn.Conv2d(1, 3, 3))\n"
+    )
+    save_file({"0.weight": torch.full((3, 1, 3, 3), 0.5), "0.bias": torch.arange(3.0)}, "w.safetensors")
+    session = Session(open_model("net.py:Net", weights="w.safetensors"))
+    Path("view.toml").write_bytes(scene_file(session, session.first_camera(1.6))["bytes"])
+    written = SceneFile.load("view.toml")
+    assert written.weights is not None
+    assert Path(written.weights).name == "w.safetensors"
+    trace = written.build(trust=True).trace
+    np.testing.assert_array_equal(trace["0"].values, np.broadcast_to(np.arange(3.0)[:, None, None], (3, 4, 4)))

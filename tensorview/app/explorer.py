@@ -282,6 +282,8 @@ class Explorer(TrameApp):
             self.state.busy = ""
 
     def scene_saved(self, camera: Camera) -> dict[str, Any]:
+        if self.session.subject.origin is None:
+            self.say("A scene file cannot name a model from Python: write its file, as net.py:Net, after model =.")
         return scene_file(self.session, camera)
 
     def close(self) -> None:

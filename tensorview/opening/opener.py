@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.resources
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from .files import open_file
 from .formats import FORMATS, format_of
 from .python_file import run_file, take_model
 from .samples import digits_pool, read_samples
-from .subject import Subject
+from .subject import Origin, Subject
 from .torchvision_models import near_names, open_torchvision
 from .weights import load_weights, weights_alone
 
@@ -62,7 +63,14 @@ def open_model(
     shape = None if input_shape is None else tuple(input_shape)
     if isinstance(spec, nn.Module):
         return _describe(spec, None, type(spec).__name__, weights, trust, shape)
-    spec = str(spec)
+    origin = Origin(str(spec), None if weights is None else str(weights), random_weights, shape)
+    return replace(_open(str(spec), weights, trust, shape, random_weights), origin=origin)
+
+
+def _open(
+    spec: str, weights: str | Path | None, trust: bool, shape: tuple[int, ...] | None, random_weights: bool
+) -> Subject:
+    """The model that a person named."""
     if spec.startswith("torchvision:"):
         subject = open_torchvision(spec.partition(":")[2], weights is None and not random_weights, shape)
         if weights is not None:

@@ -28,6 +28,16 @@ class Sample:
     image: np.ndarray
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How to open a model again: the arguments of `open_model` as they were given."""
+
+    spec: str
+    weights: str | None = None
+    random_weights: bool = False
+    input_shape: tuple[int, ...] | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Subject:
     """A model, its input, its class names and its preprocessing.
@@ -42,6 +52,7 @@ class Subject:
         samples: example inputs, one for each class where it has any.
         preparation: how it wants its images.
         load_pool: gives the examples that `random_sample` draws from.
+        origin: how it was opened, None for a model that was handed over.
     """
 
     name: str
@@ -53,6 +64,7 @@ class Subject:
     samples: tuple[Sample, ...] = ()
     preparation: Preparation = field(default_factory=Preparation)
     load_pool: Callable[[], Sequence[Sample]] = field(default=tuple)
+    origin: Origin | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.input_spec.shape))
