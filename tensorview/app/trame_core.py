@@ -82,3 +82,6 @@ def forget(server: Any) -> None:
     vtk_module = sys.modules.get("trame_vtk.modules.vtk")
     if vtk_module is not None:
         vtk_module.HELPERS_PER_SERVER.pop(server.name, None)
+        # By address; another page's objects are merely described in full once more.
+        sys.modules["trame_vtk.modules.vtk.serializers.cache"].PROP_CACHE.clear()
+        sys.modules["trame_vtk.modules.vtk.serializers.serialize"].DELETE_CALLBACKS.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from trame.widgets import vtk as vtk_widgets
@@ -27,6 +29,12 @@ CONTROLS = [
     {"button": 1, "action": "Zoom", "control": True},
     {"button": 1, "action": "ZoomToMouse", "dragEnabled": False, "scrollEnabled": True},
 ]
+
+# trame-vtk lets every object that it serialises call Python when it is deleted. Where a garbage collection deletes it,
+# that function may have been emptied already, and calling it ends the process. So it waits for an event that never
+# comes; `trame_core.forget` empties trame-vtk's caches in its place.
+_serialize: Any = importlib.import_module("trame_vtk.modules.vtk.serializers.serialize")
+_serialize.vtkCommand = SimpleNamespace(DeleteEvent="NoEvent")
 
 
 class TvStage(AbstractElement):
