@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -125,7 +126,7 @@ class FunctionWatch(TorchFunctionMode):
 
     def _kind(self, call: Call, out: Any) -> str | None:
         first = next(tensors_in(out), None)
-        if first is None or first.ndim == 0:
+        if first is None or first.ndim == 0 or torch._C._functorch.is_functorch_wrapped_tensor(first):
             return None
         kind = function_kind(call.name, call.args, call.kwargs, call.operands)
         if kind == "reshape" and call.name not in AXIS_MOVES:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .layers import ModuleInfo
 
@@ -53,7 +55,8 @@ def module_info(module: nn.Module) -> ModuleInfo:
     """Describe a module. Its parameters are listed with those of its children."""
     found = ((name, getattr(module, name, None)) for name in _HYPER)
     hyper = {name: plain for name, value in found if (plain := _plain(value)) is not None}
-    parameters = tuple((name, tuple(p.shape), p.numel()) for name, p in module.named_parameters())
+    known = ((name, p) for name, p in module.named_parameters() if not is_lazy(p))
+    parameters = tuple((name, tuple(p.shape), p.numel()) for name, p in known)
     return ModuleInfo(
         repr(module),
         hyper,
@@ -93,6 +96,8 @@ def function_info(
 def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments by name; those without a known name are numbered."""
     names = _ARGUMENTS.get(name)
+    if isinstance(func, torch._ops.OpOverload):
+        names = tuple(argument.name for argument in func._schema.arguments)
     if names is None:
         try:
             return dict(inspect.signature(func).bind(*args, **kwargs).arguments)

@@ -21,6 +21,12 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
     them only as they are, or says of its first parameter that it is a list (of images, in torchvision's detectors).
     Raises `CaptureError` for what fits neither way.
     """
+    nested = next((tensor for tensor in tensors_in(x) if tensor.is_nested), None)
+    if nested is not None:
+        raise CaptureError(
+            "the input is a nested tensor, whose samples differ in shape: give one sample, as x[0][None], "
+            "or pad them with torch.nested.to_padded_tensor"
+        )
     if isinstance(x, Tensor):
         args = (x.detach().clone(),)
         return args, {}, list(args)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .layers import KINDS
@@ -71,17 +72,23 @@ def module_kind(module: nn.Module) -> str:
                 return _CLASSES[cls.__name__]
             if (file := cls.__module__.rpartition(".")[2]) in _FILES:
                 return _FILES[file]
-    name = type(module).__name__
+    name = module_type(module)
     return next((kind for pattern, kind in _NAMES if pattern.search(name)), "other")
+
+
+def module_type(module: nn.Module) -> str:
+    """The name of a module's class; of a scripted module, that of the class it was made from."""
+    return str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
 
 
 def is_atomic(module: nn.Module) -> bool:
     """Whether a module is one layer rather than a box of layers.
 
     It is when it has no children, and when torch.nn itself wrote its `forward` (`MultiheadAttention`, a `Linear`
-    with a parametrization), unless that only hands the work to the children.
+    with a parametrization), unless that only hands the work to the children. A scripted module runs outside Python,
+    where its children are not seen.
     """
-    if next(module.children(), None) is None:
+    if next(module.children(), None) is None or isinstance(module, torch.jit.ScriptModule):
         return True
     forward = type(module).forward
     if forward is nn.Module.forward or isinstance(module, _CONTAINERS):  # the former is a compiled module's
@@ -151,8 +158,10 @@ CONSTANTS = {
 
 
 def function_name(func: Callable[..., Any]) -> str:
-    """The plain name of a torch function: `add` for `__iadd__`, `__radd__` and `add_`."""
+    """The plain name of a torch function: `add` for `__iadd__`, `__radd__`, `add_` and `aten.add.Tensor`."""
     name = getattr(func, "__name__", "") or ""
+    if isinstance(func, torch._ops.OpOverload):  # as in the modules of torch.export
+        name = name.partition(".")[0]
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
         if name[:1] in "ir" and name[1:] in ("add", "sub", "mul", "truediv", "matmul", "pow"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from .attention import SUFFIX, Attention, Listener, listens_to
 from .failure import Failure
 from .functions import FunctionWatch
 from .info import module_info
-from .kinds import is_atomic, module_kind
+from .kinds import is_atomic, module_kind, module_type
 from .layers import ModuleInfo
 from .ledger import Ledger
 from .plan import Node, Output, Plain, Step
@@ -81,18 +82,24 @@ class Recorder:
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Output, ...]:
         """Call the model and return what it returned, as nodes' outputs. What the model raises goes through."""
         parameters = {id(parameter): name for name, parameter in self._model.named_parameters()}
-        handles = []
+        modules = list(_open_modules(self._model))
         try:
-            for module in self._model.modules():
-                handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True))
-                handles.append(module.register_forward_hook(self._leave, with_kwargs=True, always_call=True))
+            for module in modules:
+                self._hook(module)
             with FunctionWatch(self, self._ledger, parameters):
                 result = self._model(*args, **kwargs)
         finally:
             self._hush()
-            for handle in handles:
-                handle.remove()
+            for module in modules:
+                for registered in _registers(module):
+                    registered.pop(id(self), None)
         return self._ledger.add_returned(result)
+
+    def _hook(self, module: nn.Module) -> None:
+        """What `register_forward_hook` does; scripted modules have that method closed, but do call their hooks."""
+        before, before_flags, after, after_flags, always = _registers(module)
+        before[id(self)], after[id(self)] = self._enter, self._leave
+        before_flags[id(self)] = after_flags[id(self)] = always[id(self)] = True
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if get_ident() != self._thread:
@@ -137,10 +144,17 @@ class Recorder:
                 shapes = tuple(tuple(tensor.shape) for tensor in tensors_in((args, kwargs)))
                 self._ledger.fail(error, frame.path, module, shapes)
                 return None
-            return self._record(frame, out, heard) if frame.atomic else None
+            return self._record(frame, out, heard) if frame.atomic and not self._is_mapped(frame, out) else None
         finally:
             self._depth -= self._depth > 0
             self.paused = False
+
+    def _is_mapped(self, frame: Frame, out: Any) -> bool:
+        """Whether this runs inside torch.vmap or torch.func.grad, where tensors stand for many and hold no values."""
+        mapped = any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors_in(out)))
+        if mapped:
+            self._ledger.warn(f"layer '{frame.path}' runs inside torch.vmap or torch.func, and is not drawn")
+        return mapped
 
     def _hush(self) -> Attention | None:
         """Stop listening: the attention that was heard."""
@@ -163,8 +177,8 @@ class Recorder:
             provenance.written(tensor, tuple(output.node for output in outputs[:1]))
         for output, tensor in zip(outputs, tensors_in(out), strict=True):
             provenance.set(tensor, (output.node,), True)
-        if not outputs:
-            what = f"layer '{frame.path}' ({type(module).__name__})"
+        if not outputs and out is not None:
+            what = f"layer '{frame.path}' ({module_type(module)})"
             self._ledger.warn(f"{what} returned {type(out).__name__}, which is not drawn")
         maps = -1
         if heard is not None and outputs:
@@ -187,12 +201,12 @@ class Recorder:
     def _node(self, frame: Frame, first: int, suffix: str) -> Node:
         """A node of a module's call; a further one if `first` is the node of its first tensor."""
         module = frame.module
-        base = frame.path or type(module).__name__.lower()
+        base = frame.path or module_type(module).lower()
         kind = module_kind(module)
         if kind == "other" and frame.operands > 1:
             kind = "merge"
         info = self._infos.get(id(module)) or self._infos.setdefault(id(module), module_info(module))
-        node = Node(base, kind, type(module).__name__, frame.path, frame.sources, info)
+        node = Node(base, kind, module_type(module), frame.path, frame.sources, info)
         if first >= 0:
             node.first, node.suffix = first, suffix
         return node
@@ -211,6 +225,28 @@ def plain_output(value: Any, output: Output) -> Plain | None:
         and not value.requires_grad
     )
     return Plain(output.node, output.shape, output.dtype, tuple(output.shape[1:])) if plain else None
+
+
+def _registers(module: nn.Module) -> tuple[dict[int, Any], ...]:
+    return (
+        module._forward_pre_hooks,
+        module._forward_pre_hooks_with_kwargs,
+        module._forward_hooks,
+        module._forward_hooks_with_kwargs,
+        module._forward_hooks_always_called,
+    )
+
+
+def _open_modules(module: nn.Module, seen: set[int] | None = None) -> Iterator[nn.Module]:
+    """`module` and all in it, each once, but for what is inside scripted ones."""
+    seen = set() if seen is None else seen
+    if id(module) in seen:
+        return
+    seen.add(id(module))
+    yield module
+    if not isinstance(module, torch.jit.ScriptModule):
+        for child in module.children():
+            yield from _open_modules(child, seen)
 
 
 def plain_path(path: str) -> str:
