@@ -2,6 +2,6 @@
 
 from .layers import KINDS, Graph, Layer, ModuleInfo, Stats
 from .trace import LayerNotFound, Trace
-from .tracer import Tracer, capture
+from .tracer import Tracer, capture, structure
 
-__all__ = ["KINDS", "Graph", "Layer", "LayerNotFound", "ModuleInfo", "Stats", "Trace", "Tracer", "capture"]
+__all__ = ["KINDS", "Graph", "Layer", "LayerNotFound", "ModuleInfo", "Stats", "Trace", "Tracer", "capture", "structure"]

@@ -139,11 +139,10 @@ class FunctionWatch(TorchFunctionMode):
         base = self._recorder.name_of(call.name)
         node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
         output = self._ledger.add(node, tensor)
-        maps = -1
+        maps, listens = -1, False
         if attention is not None:
             looked_at = self._ledger.provenance.of_all(call.given[:2])  # query and key
             further = Node(base, kind, call.name, self._recorder.owner, looked_at, info, True, output.node, SUFFIX)
-            number, kept = self._ledger.add_attention(further, attention, None)
-            maps = number if kept else -1
-        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None, maps))
+            maps, listens = self._ledger.add_attention(further, attention, None)
+        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None, maps, listens))
         return output.node

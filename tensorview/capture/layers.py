@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -114,6 +114,8 @@ class Layer:
         values: read-only, C-contiguous, of `shape`, exactly what the module returned. float16 and bfloat16 are
             held as float32, other dtypes as they are. `None` where not asked for, and for complex numbers. Those of
             attention maps are computed when first asked for.
+        reduced: in place of `values` where a budget did not allow for them: `"mean"` and `"max"` over the maps,
+            each float32 of the shape of a map (`shape[1:]`). `None` beside `values`, and where nothing is kept.
         info: the module's text, hyperparameters and parameters.
     """
 
@@ -127,6 +129,7 @@ class Layer:
     parents: tuple[str, ...] = ()
     values: np.ndarray | None = None
     info: ModuleInfo = field(default_factory=ModuleInfo)
+    reduced: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -141,7 +144,7 @@ class Layer:
         """Statistics of `values`, computed when first asked for; `None` without values."""
         return None if self.values is None else Stats.of(self.values)
 
-    def with_values(self, values: np.ndarray | None) -> Layer:
+    def with_values(self, values: np.ndarray | None, reduced: Mapping[str, np.ndarray] | None = None) -> Layer:
         """The same layer with other values, which must be read-only and of its shape; nothing is checked or copied.
 
         `dataclasses.replace` costs as much as a small layer's own forward.
@@ -151,6 +154,7 @@ class Layer:
         contents.update(self.__dict__)
         contents.pop("stats", None)
         contents["values"] = values
+        contents["reduced"] = reduced
         return layer
 
     def deferred(self, compute: Callable[[], np.ndarray]) -> Layer:
@@ -165,7 +169,7 @@ class Layer:
 
     def __repr__(self) -> str:
         fed = f" from {', '.join(self.parents)}" if self.parents else ""
-        held = "" if self.__dict__.get("values", self) is not None else ", values not held"
+        held = "" if self.__dict__.get("values", self) is not None or self.reduced else ", values not held"
         return f"Layer('{self.name}', {self.module_type}, {self.shape} {self.dtype}{fed}{held})"
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from .attention import Attention
 from .failure import Failure
+from .keeping import Wanted
 from .layers import ModuleInfo
 from .plan import Node, Output, Step
 from .provenance import Provenance
 from .values import Pick, copy_sample, named_tensors, pick_for, sample_shape
-
-Wanted = Callable[[str, "nn.Module | None"], bool]
 
 
 class Ledger:
@@ -25,6 +23,7 @@ class Ledger:
         batch: the batch size.
         sample: which sample is kept.
         wanted: whether a layer of that name and module (None for a function) keeps its values.
+        values: whether they are copied; else only what they are is noted.
 
     Attributes:
         nodes, steps: what was found; the inputs are the first nodes.
@@ -34,7 +33,7 @@ class Ledger:
         calls: how many torch functions were called.
     """
 
-    def __init__(self, batch: int, sample: int, wanted: Wanted) -> None:
+    def __init__(self, batch: int, sample: int, wanted: Wanted, values: bool = True) -> None:
         self.nodes: list[Node] = []
         self.steps: list[Step] = []
         self.provenance = Provenance()
@@ -42,6 +41,7 @@ class Ledger:
         self.failure: Failure | None = None
         self.calls = 0
         self._batch, self._sample, self._wanted = batch, sample, wanted
+        self._values = values
         self._calls: Counter[str] = Counter()
 
     @property
@@ -87,7 +87,7 @@ class Ledger:
             self.warn(f"layer '{name}' returned {tuple(shape)}, which has {whole}")
         node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
         kept = node.kind == "input" or self._wants(name, node, module)
-        if kept:
+        if kept and self._values:
             node.copied = copy_sample(tensor, pick, self._sample)
             if node.copied is None:
                 self.warn(f"layer '{name}' returned {node.dtype} values, which are not drawn")
@@ -95,21 +95,21 @@ class Ledger:
         number = len(self.nodes)
         self.nodes.append(node)
         self.provenance.set(tensor, (number,), True)
-        return Output(number, shape, tensor.dtype, pick, kept)
+        return Output(number, shape, tensor.dtype, pick, "exact" if kept else None)
 
     def add_attention(self, node: Node, attention: Attention, module: nn.Module | None) -> tuple[int, bool]:
         """Append the maps of `attention` as a further value of the layer `node.first`: their number, and if kept."""
         node.shape, node.dtype = attention.shape(self._batch), "float32"
         call = self._calls[node.base]
         kept = self._wants(node.base if call == 1 else f"{node.base}#{call}", node, module)
-        if kept:
+        if kept and self._values:
             node.copied = attention.of_sample(self._batch, self._sample)
         self.nodes.append(node)
         return len(self.nodes) - 1, kept
 
     def _wants(self, name: str, node: Node, module: nn.Module | None) -> bool:
         """Whether a tensor's values are kept: its own name or that of the call is wanted."""
-        return self._wanted(name, module) or (node.first >= 0 and self._wanted(f"{name}:{node.suffix}", module))
+        return self._wanted.layer(f"{name}:{node.suffix}" if node.first >= 0 else name, module)
 
     def shape_of_sample(self, tensor: Tensor) -> tuple[int, ...]:
         """The shape of one sample in a batched tensor."""
@@ -121,7 +121,7 @@ class Ledger:
         for path, tensor in named_tensors(result):
             number = self.provenance.direct(tensor)
             if number >= 0:
-                outputs.append(Output(number, tensor.shape, tensor.dtype, Pick(-1), False))
+                outputs.append(Output(number, tensor.shape, tensor.dtype, Pick(-1), None))
             else:
                 sources = self.provenance.of(tensor)
                 base = ".".join(("output", *path))

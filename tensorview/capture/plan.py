@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
+from .keeping import Keep, Reduced
 from .layers import Layer, ModuleInfo
 from .trace import Trace
 from .values import Pick, to_array
 
-Copied = np.ndarray | Tensor | Attention | None
+Copied = np.ndarray | Tensor | Attention | Reduced | None
 
 
 class Output(NamedTuple):
@@ -27,33 +28,33 @@ class Output(NamedTuple):
         node: its number among the nodes.
         shape, dtype: of the whole batch.
         pick: where the sample lies in it.
-        kept: whether its values are wanted.
+        kept: how its values are kept; None for not at all.
     """
 
     node: int
     shape: torch.Size
     dtype: torch.dtype
     pick: Pick
-    kept: bool
+    kept: Keep | None
 
 
 class Plain(NamedTuple):
-    """A module's only output, where its values are wanted and can be copied the short way.
+    """A module's only output, where it is checked, and copied if need be, the short way.
 
     It is float32, strided, on the CPU, with the batch first and no gradient.
 
     Attributes:
         node, shape, dtype: as in `Output`.
         part: the shape of one sample.
-        start, stop: where it lies in the array that holds all such values of a pass.
+        start, stop: where it lies in the array that holds all such values of a pass; -1 if they are not kept.
     """
 
     node: int
     shape: torch.Size
     dtype: torch.dtype
     part: tuple[int, ...]
-    start: int = 0
-    stop: int = 0
+    start: int = -1
+    stop: int = -1
 
 
 class Step(NamedTuple):
@@ -65,8 +66,9 @@ class Step(NamedTuple):
         position: the function's number among the torch functions called in the pass, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
-        plain: the output again, where it is a plain one.
-        maps: the node of its attention maps, -1 where there are none or they are not kept.
+        plain: the output again, where it is a plain one that is not reduced.
+        maps: the node of its attention maps, -1 where there are none.
+        listens: whether these are kept.
     """
 
     module: nn.Module | None
@@ -76,6 +78,7 @@ class Step(NamedTuple):
     outputs: tuple[Output, ...]
     plain: Plain | None = None
     maps: int = -1
+    listens: bool = False
 
 
 @dataclass(slots=True)
@@ -111,6 +114,7 @@ class Plan(NamedTuple):
     Attributes:
         inputs: the tensors that the model is given.
         steps: in execution order.
+        found: the same steps as they were found, before it was settled what is kept.
         returned: the tensors that the model returned, in order; those that are a step's own are not kept twice.
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
@@ -123,6 +127,7 @@ class Plan(NamedTuple):
 
     inputs: tuple[Output, ...]
     steps: tuple[Step, ...]
+    found: tuple[Step, ...]
     returned: tuple[Output, ...]
     template: Trace
     nodes: tuple[int, ...]
@@ -131,6 +136,34 @@ class Plan(NamedTuple):
     room: int
     modules: tuple[nn.Module, ...]
     calls: int
+
+    @property
+    def layers(self) -> dict[int, Layer]:
+        """The template's layers, inputs first, by the number of their node."""
+        return dict(zip(self.nodes, (*self.template.inputs, *self.template.layers), strict=True))
+
+    def keeping(self, keeps: Mapping[int, Keep], warnings: tuple[str, ...] = ()) -> Plan:
+        """The plan of passes of the same structure that keep the values of other nodes."""
+
+        def chosen(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+            return tuple(output._replace(kept=keeps.get(output.node)) for output in outputs)
+
+        steps: list[Step] = []
+        room = 0
+        for step in self.found:
+            outputs, plain = chosen(step.outputs), step.plain
+            if plain is not None and outputs[0].kept == "reduced":
+                plain = None
+            elif plain is not None and outputs[0].kept:
+                plain = plain._replace(start=room, stop=room + math.prod(plain.part))
+                room = plain.stop
+            steps.append(step._replace(outputs=outputs, plain=plain, listens=step.maps in keeps))
+        # A returned tensor that is a layer's own is kept there.
+        own = {output.node for step in self.found for output in step.outputs} | {o.node for o in self.inputs}
+        returned = tuple(o if o.node in own else o._replace(kept=keeps.get(o.node)) for o in self.returned)
+        template = replace(self.template, warnings=self.template.warnings + warnings)
+        inputs = chosen(self.inputs)
+        return self._replace(inputs=inputs, steps=tuple(steps), returned=returned, room=room, template=template)
 
     def filled(self, copied: Sequence[Copied]) -> Trace:
         """The trace with the values that were copied in a pass."""
@@ -148,6 +181,8 @@ class Plan(NamedTuple):
 def _filled(layer: Layer, copied: Copied) -> Layer:
     if isinstance(copied, Attention):
         return layer.deferred(copied.to_cpu().computed)
+    if isinstance(copied, Reduced):
+        return layer.with_values(None, copied.arrays())
     return layer.with_values(to_array(copied))
 
 
@@ -171,26 +206,23 @@ def settle(
     count = len(inputs)
     outputs = tuple(dict.fromkeys(names[output.node] for output in returned))
     template = Trace(layers[:count], layers[count:], outputs, warnings, None, model_name)
-    living, room = _placed(steps, dropped)
-    modules = tuple({id(step.module): step.module for step in living if step.module is not None}.values())
-    watched = any(step.func is not None for step in living) or any(output.kept for output in returned)
-    return Plan(inputs, living, returned, template, kept, batch, len(nodes), room, modules, calls if watched else -1)
+    found = tuple(_living_steps(steps, dropped))
+    modules = tuple({id(step.module): step.module for step in found if step.module is not None}.values())
+    own = {output.node for step in found for output in step.outputs}
+    watched = any(step.func is not None for step in found) or any(
+        output.node not in own and output.node >= count for output in returned
+    )
+    plan = Plan(inputs, found, found, returned, template, kept, batch, len(nodes), 0, modules, calls if watched else -1)
+    keeps = {o.node: o.kept for outputs in (inputs, returned, *(step.outputs for step in found)) for o in outputs}
+    keeps.update({step.maps: "exact" for step in found if step.listens})
+    return plan.keeping({number: keep for number, keep in keeps.items() if keep})
 
 
-def _placed(steps: list[Step], dropped: set[int]) -> tuple[tuple[Step, ...], int]:
-    """The steps that are kept, with places for their plain outputs, and the room these take together."""
-    placed: list[Step] = []
-    room = 0
+def _living_steps(steps: list[Step], dropped: set[int]) -> Iterator[Step]:
+    """The steps without those whose layer is dropped."""
     for step in steps:
-        if step.module is None and step.outputs[0].node in dropped:
-            continue
-        fed_by = -1 if step.fed_by in dropped else step.fed_by
-        plain = step.plain
-        if plain is not None:
-            plain = plain._replace(start=room, stop=room + math.prod(plain.part))
-            room = plain.stop
-        placed.append(step._replace(fed_by=fed_by, plain=plain))
-    return tuple(placed), room
+        if step.module is not None or step.outputs[0].node not in dropped:
+            yield step._replace(fed_by=-1) if step.fed_by in dropped else step
 
 
 def _named(nodes: list[Node], kept: tuple[int, ...], dropped: set[int]) -> tuple[dict[int, str], tuple[Layer, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Sources = tuple[int, ...]
@@ -59,7 +60,7 @@ class Provenance:
 
 def version(tensor: Tensor) -> int:
     """A count that grows with every in-place write to the tensor's memory; 0 where torch keeps none."""
-    return 0 if tensor.is_inference() else tensor._version
+    return 0 if is_lazy(tensor) or tensor.is_inference() else tensor._version
 
 
 def _memory(tensor: Tensor) -> int | None:

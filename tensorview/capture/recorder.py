@@ -180,13 +180,12 @@ class Recorder:
         if not outputs and out is not None:
             what = f"layer '{frame.path}' ({module_type(module)})"
             self._ledger.warn(f"{what} returned {type(out).__name__}, which is not drawn")
-        maps = -1
+        maps, listens = -1, False
         if heard is not None and outputs:
             node = self._node(frame, outputs[0].node, SUFFIX)
-            number, kept = self._ledger.add_attention(node, heard, module)
-            maps = number if kept else -1
+            maps, listens = self._ledger.add_attention(node, heard, module)
         plain = plain_output(out, outputs[0]) if len(outputs) == 1 and maps < 0 else None
-        self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain, maps))
+        self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain, maps, listens))
         return out if handed_on else None
 
     def _add_outputs(self, frame: Frame, out: Any) -> list[Output]:
@@ -216,7 +215,6 @@ def plain_output(value: Any, output: Output) -> Plain | None:
     """The output as a plain one, if it is."""
     plain = (
         isinstance(value, Tensor)
-        and output.kept
         and output.pick == Pick(0)
         and value.ndim > 1
         and value.device.type == "cpu"

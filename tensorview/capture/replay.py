@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .attention import Attention, Listener, heard_in
+from .keeping import Reduced
 from .plan import Copied, Output, Plan, Step
 from .trace import Trace
 from .values import copy_sample, tensors_in
@@ -62,7 +63,7 @@ class Replay:
         # `register_forward_hook` and its handle cost 2 µs a module, a sixth of a small layer's forward.
         key, leave = id(self), self._leave
         hooks = [module._forward_hooks for module in self._plan.modules]
-        listening = [step.module._forward_pre_hooks for step in self._plan.steps if step.module and step.maps >= 0]
+        listening = [step.module._forward_pre_hooks for step in self._plan.steps if step.module and step.listens]
         try:
             for registered in hooks:
                 registered[key] = leave
@@ -88,7 +89,7 @@ class Replay:
             self._broken = True
             return
         step = self._steps[at]
-        expected, _, _, fed_by, _, plain, maps = step
+        expected, _, _, fed_by, _, plain, _, listens = step
         self._paused = True
         if module is not expected:
             self._broken = True
@@ -101,10 +102,11 @@ class Replay:
         ):
             node, _, _, part, start, stop = plain
             self._ids[node] = id(out)
-            self._copied[node] = values = self._room[start:stop].reshape(part)
-            np.copyto(values, out.numpy()[self._sample])
+            if start >= 0:
+                self._copied[node] = values = self._room[start:stop].reshape(part)
+                np.copyto(values, out.numpy()[self._sample])
         else:
-            self._check(step, args, out, self._hush() if maps >= 0 else None)
+            self._check(step, args, out, self._hush() if listens else None)
         self._paused = False
 
     def _listen(self, module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -130,7 +132,7 @@ class Replay:
             return
         for output, tensor in zip(step.outputs, found, strict=False):
             self._take(output, tensor)
-        if step.maps >= 0:
+        if step.listens:
             if heard is None:
                 self._broken = True
                 return
@@ -141,8 +143,10 @@ class Replay:
             self._broken = True
             return
         self._ids[output.node] = id(tensor)
-        if output.kept:
+        if output.kept == "exact":
             self._copied[output.node] = copy_sample(tensor, output.pick, self._sample)
+        elif output.kept == "reduced":
+            self._copied[output.node] = Reduced.of(tensor, output.pick, self._sample)
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a torch function and copy its result where the plan says so. The mode is off in here."""
@@ -157,7 +161,7 @@ class Replay:
         if step.func is not func:
             self._broken = True
             return func(*args, **kwargs)
-        if step.maps >= 0:
+        if step.listens:
             out, heard = heard_in(func, args, kwargs)
         else:
             out = func(*args, **kwargs)
@@ -172,7 +176,7 @@ class Replay:
         if self._plan.calls not in (-1, self._calls):
             return None
         for output, tensor in zip(self._plan.returned, returned, strict=True):
-            if output.kept:
+            if not self._ids[output.node]:  # no step's own
                 self._take(output, tensor)
             elif id(tensor) != self._ids[output.node]:
                 return None

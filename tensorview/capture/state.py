@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .provenance import version
 
@@ -66,7 +67,7 @@ class Unchanged:
             Saved(module, name, buffer, buffer.detach().clone(), version(buffer))
             for module in self._modules
             for name, buffer in module._buffers.items()
-            if buffer is not None and self._may_change(module, name)
+            if buffer is not None and not is_lazy(buffer) and self._may_change(module, name)
         ]
         self._random = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from ..errors import OpenError, TensorviewError
-from .layers import Graph, Layer, ModuleInfo
+from .layers import Graph, Layer, ModuleInfo, read_only
 
 FORMAT = "1"
-_APART = ("values", "info")  # of a layer's fields
+_APART = ("values", "reduced", "info")  # of a layer's fields
 
 
 class LayerNotFound(TensorviewError, KeyError):
@@ -102,6 +102,8 @@ class Trace:
             "model_name": self.model_name,
         }
         held = {name: layer.values for name, layer in self._index.items() if layer.values is not None}
+        for name, layer in self._index.items():
+            held.update({_reduced_key(name, part): array for part, array in (layer.reduced or {}).items()})
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             save_file(held, unfinished, metadata={"tensorview.trace": FORMAT, "trace": json.dumps(described)})
@@ -142,7 +144,14 @@ def _describe(layer: Layer) -> dict[str, Any]:
 def _restore(record: dict[str, Any], values: dict[str, np.ndarray]) -> Layer:
     described = {name: _as_tuples(value) for name, value in record.items() if name != "info"}
     info = {name: _as_tuples(value) for name, value in record["info"].items()}
-    return Layer(**described, info=ModuleInfo(**info), values=values.get(record["name"]))
+    keys = {part: _reduced_key(record["name"], part) for part in ("mean", "max")}
+    reduced = {part: read_only(values[key]) for part, key in keys.items() if key in values} or None
+    return Layer(**described, info=ModuleInfo(**info), values=values.get(record["name"]), reduced=reduced)
+
+
+def _reduced_key(name: str, part: str) -> str:
+    """What the mean or maximum of a layer's maps is called in a file; no layer's name has a line break."""
+    return f"{name}\n{part}"
 
 
 def _as_tuples(value: Any) -> Any:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from threading import RLock
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CaptureError
 from .failure import Failure, explain, unbatched_warning
 from .inputs import arrange, batch_size, name_inputs
+from .keeping import Selection, Wanted, over_budget, share_out
 from .ledger import Ledger
 from .plan import Output, Plan, settle
 from .recorder import Recorder
 from .replay import Replay
 from .state import Unchanged
+from .structure import copy_of, is_uninitialised, is_without_data, shapes_only, stand_in, unconnected
 from .trace import Trace
 
+_NEVER_THE_SAME = "no values are kept: under a budget that takes two passes, and the model did not do the same twice"
 # Hooks and random generators belong to the whole process: captures in several threads take turns.
 _one_at_a_time = RLock()
-
-Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | None
 
 
 class Tracer:
@@ -40,17 +41,24 @@ class Tracer:
     the `values` of a layer that is to outlive the others.
 
     Args:
-        model: any `nn.Module`; a compiled one is run uncompiled.
+        model: any `nn.Module`; a compiled one is run uncompiled, and of one with lazy modules a copy is run until
+            the model itself is initialised.
         layers: which layers keep their values: a glob (`"features.*"`), several, or a predicate on
             `(name, module)`, where `module` is None for a function. The graph is whole all the same, and inputs
             are always kept. Default: every layer.
         sample: which sample of the batch is kept.
+        budget: how many bytes the values of a trace take at most. The values of large layers are reduced to the mean
+            and the maximum of their maps before they leave the device (`Layer.reduced`), or left out; a warning
+            says which. Default: no bound.
+
+    Attributes:
+        layers: as above; set it to keep other layers from the next call on, without finding the structure anew.
 
     Raises:
         CaptureError: for what is no `nn.Module`, and for a scripted one.
     """
 
-    def __init__(self, model: nn.Module, layers: Selection = None, sample: int = 0) -> None:
+    def __init__(self, model: nn.Module, layers: Selection = None, sample: int = 0, budget: int | None = None) -> None:
         if not isinstance(model, nn.Module):
             raise CaptureError(f"capture needs a torch.nn.Module, not {type(model).__name__}: pass the model itself")
         model = getattr(model, "_orig_mod", model)
@@ -58,17 +66,30 @@ class Tracer:
             raise CaptureError(
                 "a scripted model runs outside Python, where hooks see nothing: pass the nn.Module it was made from"
             )
-        self._model = model
-        self._layers = (layers,) if isinstance(layers, str) else layers
+        self._given = model
+        self._model = copy_of(model) if is_uninitialised(model) else model
+        self._wanted = Wanted(layers)
         self._sample = sample
+        self._budget = budget
         self._compiled = any(map(_is_compiled, model.modules()))
         if self._compiled and not hasattr(torch.compiler, "set_stance"):
             raise CaptureError(
                 "a model with compiled parts needs torch 2.6 or later: pass it as it was before torch.compile"
             )
+        self._found: Plan | None = None
         self._plan: Plan | None = None
         self._signature: tuple[Any, ...] = ()
-        self._unchanged = Unchanged(model)
+        self._unchanged = Unchanged(self._model)
+
+    @property
+    def layers(self) -> Selection:
+        return self._wanted.layers
+
+    @layers.setter
+    def layers(self, layers: Selection) -> None:
+        with _one_at_a_time:
+            self._wanted = Wanted(layers)
+            self._plan = None
 
     def __call__(self, x: Any) -> Trace:
         """Run the model on `x` and return what happened.
@@ -83,41 +104,119 @@ class Tracer:
         with _one_at_a_time:
             return self._trace(x)
 
+    def structure(self, x: Any = None, dtype: str | None = None) -> Trace:
+        """What a pass on such an input would be: layers, shapes and edges, without values.
+
+        Nothing is computed: the pass runs on tensors that have a shape only, so that a model of any size, also one
+        on torch's meta device, is traced in the time that Python takes. A model that needs values to go on (where
+        it decides by them, or has lazy modules) is run on zeros instead.
+
+        Args:
+            x: an input as for a call, of which only shapes and dtypes count; or the shape of one sample, as
+                `(3, 224, 224)`. Default: not known; then layers have no shapes and no edges.
+            dtype: of an input that is given by its shape; default: that of the weights.
+
+        Raises:
+            CaptureError: as for a call.
+        """
+        with _one_at_a_time:
+            self._refresh()
+            if x is None:
+                return unconnected(self._given)
+            try:
+                return self._shapes(x, dtype)
+            finally:
+                self._found = self._plan = None
+
+    def _shapes(self, x: Any, dtype: str | None) -> Trace:
+        without_data = is_without_data(self._model)
+        if not is_uninitialised(self._model):
+            with contextlib.nullcontext() if without_data else contextlib.suppress(Exception):
+                fake = shapes_only()
+                with fake:
+                    args, kwargs, _ = arrange(self._model, stand_in(self._model, x, dtype))
+                return self._record(args, kwargs, values=False, within=fake)
+        return self._record(*arrange(self._model, stand_in(self._model, x, dtype))[:2], values=False)
+
     def _trace(self, x: Any) -> Trace:
+        self._refresh()
         args, kwargs, tensors = arrange(self._model, x)
         signature = tuple((tensor.shape, tensor.dtype, tensor.device) for tensor in tensors)
-        if self._unchanged.outdated:
-            self._plan, self._unchanged = None, Unchanged(self._model)
-        if self._plan is not None and signature == self._signature:
-            # What goes wrong here goes wrong again in the full pass, which can say where.
-            with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python():
-                trace = Replay(self._plan, self._sample).run(self._model, tensors, args, kwargs)
-                if trace is not None:
-                    return trace
+        if self._found is not None and signature == self._signature:
+            trace = self._replay(self._found, args, kwargs, tensors)
+            if trace is not None:
+                return trace
             args, kwargs, _ = arrange(self._model, x)
-        self._plan = None
-        trace = self._record(args, kwargs)
+        trace = self._record(args, kwargs, values=self._budget is None)
         self._signature = signature
-        return trace
+        if self._budget is None:
+            return trace
+        # Which values fit is known only now that the shapes are.
+        assert self._found is not None
+        bounded = self._replay(self._found, *arrange(self._model, x))
+        return bounded or replace(trace, warnings=(*trace.warnings, _NEVER_THE_SAME))
 
-    def _record(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Trace:
-        """The full pass."""
+    def _refresh(self) -> None:
+        """Forget what was found of a model that has changed since."""
+        if self._model is not self._given and not is_uninitialised(self._given):
+            self._model, self._found = self._given, None
+            self._unchanged = Unchanged(self._model)
+        if self._unchanged.outdated:
+            self._found, self._unchanged = None, Unchanged(self._model)
+
+    def _replay(
+        self, found: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
+    ) -> Trace | None:
+        """A pass along the plan; None where the model left it."""
+        self._plan = self._plan or self._chosen(found)
+        # What goes wrong here goes wrong again in the full pass, which can say where.
+        with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python():
+            return Replay(self._plan, self._sample).run(self._model, tensors, args, kwargs)
+        return None
+
+    def _chosen(self, found: Plan) -> Plan:
+        """The plan with the values that are wanted and within the budget."""
+        modules = {o.node: step.module for step in found.found for o in step.outputs}
+        modules.update({step.maps: step.module for step in found.found})
+        layers = found.layers
+        wanted = {
+            number: layer
+            for number, layer in layers.items()
+            if layer.kind == "input" or self._wanted.layer(layer.name, modules.get(number))
+        }
+        if self._budget is None:
+            return found.keeping(dict.fromkeys(wanted, "exact"))
+        ends = [number for number, layer in wanted.items() if layer.name in found.template.outputs]
+        starts = [number for number, layer in wanted.items() if layer.kind == "input"]
+        keeps = share_out(wanted, (*ends, *starts), self._budget)
+        return found.keeping(keeps, tuple(over_budget(wanted, keeps, self._budget)))
+
+    def _record(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        values: bool = True,
+        within: AbstractContextManager[Any] | None = None,
+    ) -> Trace:
+        """The full pass, in the context `within`."""
         named = name_inputs(self._model, args, kwargs)
-        ledger = Ledger(batch_size(args, [tensor for _, tensor in named], self._sample), self._sample, self._wanted)
+        batch = batch_size(args, [tensor for _, tensor in named], self._sample)
+        ledger = Ledger(batch, self._sample, self._wanted, values)
         inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
         recorder = Recorder(self._model, ledger)
+        self._found = self._plan = None
         self._unchanged = Unchanged(self._model)
         try:
-            with torch.no_grad(), self._unchanged, self._in_python():
+            with torch.no_grad(), self._unchanged, self._in_python(), within or contextlib.nullcontext():
                 returned = recorder.run(args, kwargs)
         except Exception as error:
             raise self._failed(error, ledger, inputs, recorder.unbatched) from error
         if recorder.unbatched is not None:
             ledger.warn(unbatched_warning(recorder.unbatched))
-        if self._layers is not None and not any(node.copied is not None for node in ledger.nodes[len(inputs) :]):
-            ledger.warn(f"no layer is among layers={self._layers!r}, so that no values are kept")
-        self._plan = self._settle(ledger, inputs, returned)
-        return self._plan.filled(ledger.copied)
+        if values and not self._wanted.anything and not any(n.copied is not None for n in ledger.nodes[len(inputs) :]):
+            ledger.warn(f"no layer is among layers={self.layers!r}, so that no values are kept")
+        self._found = self._settle(ledger, inputs, returned)
+        return self._found.filled(ledger.copied)
 
     def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
         model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)
@@ -137,14 +236,6 @@ class Tracer:
         partial = self._settle(ledger, inputs, ()).filled(ledger.copied)
         return CaptureError(message, name or None, replace(partial, error=message))
 
-    def _wanted(self, name: str, module: nn.Module | None) -> bool:
-        """Whether a layer keeps its values."""
-        if self._layers is None:
-            return True
-        if callable(self._layers):
-            return bool(self._layers(name, module))
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self._layers)
-
     @contextlib.contextmanager
     def _in_python(self) -> Iterator[None]:
         """A context in which compiled modules and torch's fused transformers run as plain Python, which hooks see."""
@@ -157,7 +248,7 @@ class Tracer:
             torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def capture(model: nn.Module, x: Any, *, layers: Selection = None, sample: int = 0) -> Trace:
+def capture(model: nn.Module, x: Any, *, layers: Selection = None, sample: int = 0, budget: int | None = None) -> Trace:
     """Run `model` on `x` once and return everything it did.
 
     Arguments and errors are those of `Tracer`, which is the faster way for many inputs.
@@ -169,7 +260,17 @@ def capture(model: nn.Module, x: Any, *, layers: Selection = None, sample: int =
         >>> trace.graph.edges
         (('0', '1'),)
     """
-    return Tracer(model, layers, sample)(x)
+    return Tracer(model, layers, sample, budget)(x)
+
+
+def structure(model: nn.Module, x: Any = None, dtype: str | None = None) -> Trace:
+    """What a pass of `model` would be: layers, shapes and edges, without values. See `Tracer.structure`.
+
+    Example:
+        >>> structure(nn.Sequential(nn.Conv2d(1, 6, 5), nn.ReLU()), (1, 28, 28))["1"].shape
+        (6, 24, 24)
+    """
+    return Tracer(model).structure(x, dtype)
 
 
 def _is_compiled(module: nn.Module) -> bool:

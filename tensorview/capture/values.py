@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
@@ -68,6 +68,16 @@ def copy_sample(tensor: Tensor, pick: Pick, sample: int) -> np.ndarray | Tensor 
 
     float16, bfloat16 and float8 become float32. Complex tensors cannot be held: `None`.
     """
+    taken = take_sample(tensor, pick, sample)
+    if taken is None:
+        return None
+    if taken.device.type == "cpu":
+        return np.array(taken.numpy(), order="C")
+    return taken.clone(memory_format=torch.contiguous_format)
+
+
+def take_sample(tensor: Tensor, pick: Pick, sample: int) -> Tensor | None:
+    """One sample, dense and of a dtype that numpy knows, not copied if need not be; None for complex numbers."""
     tensor = tensor.detach()
     if tensor.dtype.is_complex or tensor.is_nested:
         return None
@@ -79,11 +89,7 @@ def copy_sample(tensor: Tensor, pick: Pick, sample: int) -> np.ndarray | Tensor 
         tensor = tensor[sample * pick.rows : (sample + 1) * pick.rows]
     elif pick.axis >= 0:
         tensor = tensor.select(pick.axis, sample)
-    if tensor.dtype not in _NUMPY_DTYPES:
-        tensor = tensor.float()
-    if tensor.device.type == "cpu":
-        return np.array(tensor.numpy(), order="C")
-    return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor if tensor.dtype in _NUMPY_DTYPES else tensor.float()
 
 
 def to_array(copied: np.ndarray | Tensor | None) -> np.ndarray | None:
@@ -117,13 +123,13 @@ def named_tensors(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tupl
             yield from named_tensors(getattr(value, field.name), (*path, field.name))
 
 
-def cloned(value: Any) -> Any:
+def cloned(value: Any, copy: Callable[[Tensor], Tensor] = lambda tensor: tensor.detach().clone()) -> Any:
     """`value` with every tensor in nested tuples, lists and dicts detached and copied."""
     if isinstance(value, Tensor):
-        return value.detach().clone()
+        return copy(value)
     if isinstance(value, dict):
-        return {key: cloned(item) for key, item in value.items()}
+        return {key: cloned(item, copy) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        items = [cloned(item) for item in value]
+        items = [cloned(item, copy) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value

@@ -19,9 +19,9 @@ class Counted(Tracer):
 
     full = 0
 
-    def _record(self, args, kwargs):
+    def _record(self, *args, **kwargs):
         self.full += 1
-        return super()._record(args, kwargs)
+        return super()._record(*args, **kwargs)
 
 
 def assert_equal(trace: Trace, other: Trace) -> None:
