@@ -88,7 +88,7 @@ class NodeRunner:
         return found[0] if len(found) == 1 else tuple(found)
 
     def _open(self, types: Sequence[tuple[str, onnx.TypeProto]]) -> onnxruntime.InferenceSession:
-        weights = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in self._constants.items()]
+        weights = [numpy_helper.from_array(np.array(a, order="C"), name) for name, a in self._constants.items()]
         graph = helper.make_graph(
             [self._node],
             "node",
