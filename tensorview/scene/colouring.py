@@ -81,13 +81,14 @@ def _wrapped_mean(item: Placement, values: np.ndarray) -> np.ndarray:
 def shown_values(item: Placement, values: np.ndarray, aggregate: Aggregate) -> np.ndarray:
     """What is drawn of a layer's values: flat float, a value a displayed cell, maps one after the other.
 
-    A closed box shows the mean or the maximum over its maps. Sums of float32 values may overflow: see `overflowed`.
+    A closed box shows the mean or the maximum over its maps, that of a picture all three of its colours. Sums of
+    float32 values may overflow: see `overflowed`.
     """
     if item.maps.style == "vector":
         flat = values.reshape(-1)
         return flat if item.factor == 1 else _wrapped_mean(item, flat)
     maps = values.reshape(item.maps.shape)
-    if item.look == "box":
+    if item.look == "box" and not item.true_colours:
         maps = _mean(maps) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
     return area_mean(maps, item.factor).reshape(-1)
 
@@ -176,7 +177,7 @@ class Colouring:
         places: `(row, column)` of every placement's rectangle in the page.
         page: `(height, width, 4)` uint8 RGBA, written in place.
         tables: `(T, 2, ROW, 4)` uint8: look-up tables, for fronts and for the sides of cubes.
-        table_of: for every placement, which of the `T` tables it uses.
+        table_of: for every placement, which of the `T` tables it uses: one, or one for each of its maps.
     """
 
     def __init__(
@@ -185,10 +186,11 @@ class Colouring:
         places: list[tuple[int, int]],
         page: np.ndarray,
         tables: np.ndarray,
-        table_of: list[int],
+        table_of: list[tuple[int, ...]],
         scaling: Scaling,
     ) -> None:
         self.runs: list[Run] = []
+        self._pictures: list[tuple[int, np.ndarray]] = []
         self._page = page.view(np.uint32).reshape(-1)
         self._table = np.ascontiguousarray(tables).view(np.uint32).reshape(-1)
         destinations, bases, side_source, side_dest, side_base = [], [], [], [], []
@@ -196,14 +198,17 @@ class Colouring:
         start = 0
         for item, place, i in zip(items, places, table_of, strict=True):
             target = _destinations(item, place, width)
-            maps = item.maps.count if scaling == "map" and item.look in ("slabs", "sheet") else 1
+            many = item.look in ("slabs", "sheet") or (item.look == "box" and item.true_colours)
+            maps = item.maps.count if scaling == "map" and many else 1
             self.runs.append(Run(item, start, start + len(target), maps if len(target) else 1))
             destinations.append(target)
-            bases.append(np.full(len(target), 2 * i * ROW, dtype=np.intp))
+            bases.append(np.repeat(np.array(i, dtype=np.intp), len(target) // len(i)) * 2 * ROW)
+            if item.true_colours and item.look == "box":
+                self._pictures.append((start, target[: len(target) // 3]))
             if item.look in ("cells", "cubes"):
                 side_source.append(np.arange(start, start + len(target)))
                 side_dest.append(target + width)
-                side_base.append(np.full(len(target), (2 * i + 1) * ROW, dtype=np.intp))
+                side_base.append(np.full(len(target), (2 * i[0] + 1) * ROW, dtype=np.intp))
             start += len(target)
         self._dest = _joined(destinations)
         self._base = _joined(bases)
@@ -220,8 +225,20 @@ class Colouring:
         source, dest, base = self._side
         if len(source):
             self._page[dest] = self._table[level[source] + base]
+        coloured = [(dest, self._true_colours(level, start, len(dest))) for start, dest in self._pictures]
         level += self._base
         self._page[self._dest] = self._table[level]
+        for dest, texels in coloured:
+            self._page[dest] = texels
+
+    def _true_colours(self, level: np.ndarray, start: int, count: int) -> np.ndarray:
+        """`(count,)` uint32 texels with the levels of three maps as red, green and blue; NaN and Inf as anywhere."""
+        channels = level[start : start + 3 * count].reshape(3, count)
+        texels = np.full((count, 4), 255, dtype=np.uint8)
+        texels[:, :3] = np.minimum(channels, LEVELS - 1).T
+        odd = channels.max(axis=0)
+        colours = texels.view(np.uint32).reshape(-1)
+        return np.where(odd >= LEVELS, self._table[odd], colours)
 
     def value_range(self, run: Run) -> tuple[float, float]:
         """The least and the greatest finite value of a run; `(0, 0)` where there is none."""
@@ -247,4 +264,6 @@ def _destinations(item: Placement, place: tuple[int, int], page_width: int) -> n
     index = np.arange(count)
     corner = (row + index // columns * (h + item.gap)) * page_width + column + index % columns * (w + item.gap)
     target = (corner[:, None] + cells).reshape(-1)
+    if item.true_colours and item.look == "box":
+        return np.tile(target, 3)
     return target[: item.shown_units] if item.maps.style == "vector" else target

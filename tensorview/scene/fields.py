@@ -7,6 +7,7 @@ smallest such part that holds what all of them see.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ Places = range | tuple[int, ...]
 Cells = tuple[Places, ...]
 Rule = Callable[[Cells], Cells | None]
 
-# Of a part with more cells than this only the corners are followed through a reshape.
+# A part of more cells than this is taken to see all through a reshape, or through one that is asked cell by cell.
 MOST_FOLLOWED = 50_000
+MOST_ASKED = 200
 
 
 @dataclass(frozen=True)
@@ -224,14 +226,15 @@ def _features(layer: Layer, parent: Layer, _parents: Mapping[str, Layer]) -> Rul
     return lambda cells: (*cells[:-1], range(parent.shape[-1]))
 
 
-def _moved(layer: Layer, parent: Layer, _parents: Mapping[str, Layer]) -> Rule | None:
+def _moved(layer: Layer, parent: Layer, parents: Mapping[str, Layer]) -> Rule | None:
     """Of a reshape: the axes in another order, or the same cells under other indices."""
     if layer.module_type in AXIS_MOVES:
         order = axis_order(layer, parent)
         return lambda cells: tuple(cells[order.index(k)] for k in range(len(order)))
-    # `reshape` and its like keep the order of the values; what else is of this kind does not.
-    if layer.module_type.lower() not in KEEPING or math.prod(parent.shape) != math.prod(layer.shape):
-        return None
+    # `reshape` and its like keep the order of the values; what else is of this kind is asked cell by cell.
+    plain = layer.module_type.lower() in KEEPING and "axis_order" not in layer.info.hyper
+    if not plain or math.prod(parent.shape) != math.prod(layer.shape):
+        return _by_cells(layer, parent, parents)
 
     def rule(cells: Cells) -> Cells:
         if all(len(places) == n for places, n in zip(cells, layer.shape, strict=True)):
@@ -258,6 +261,27 @@ def _padded(layer: Layer, parent: Layer, _parents: Mapping[str, Layer]) -> Rule 
 
 
 KEEPING = ("flatten", "unflatten", "reshape", "view", "squeeze", "unsqueeze", "ravel")
+
+
+def _by_cells(layer: Layer, parent: Layer, parents: Mapping[str, Layer]) -> Rule:
+    """From what feeds every cell of a small part; a large one sees all."""
+    whole = tuple(range(n) for n in parent.shape)
+
+    def rule(cells: Cells) -> Cells | None:
+        if math.prod(map(len, cells)) > MOST_ASKED:
+            return whole
+        found: Cells | None = None
+        for index in itertools.product(*cells):
+            for seen in sources(layer, index, parents):
+                if seen.layer != parent.name:
+                    continue
+                if seen.channels is None or seen.spans is None:
+                    return whole
+                part = (seen.channels, *(range(*span) for span in seen.spans))
+                found = _union(found, part) if found else part
+        return found
+
+    return rule
 
 
 def _by_corners(layer: Layer, parent: Layer, parents: Mapping[str, Layer]) -> Rule:

@@ -38,6 +38,7 @@ def arrange_layers(
     arrangement: Arrangement,
     budget: int,
     spans: Sequence[Span] = (),
+    true_colours: bool = True,
 ) -> list[Placement]:
     """A placement for every layer, in order, none overlapping another.
 
@@ -46,6 +47,7 @@ def arrange_layers(
         classes: names of the vectors that are shown as classes.
         budget: most texels that all the layers may take together; larger layers are averaged for display.
         spans: the expanded modules, whose brackets need room.
+        true_colours: whether inputs of three maps are pictures.
     """
     every = [as_maps(layer.shape, layer.kind) for layer in layers]
     edge = max((max(m.height, m.width) for m in every if m.style != "vector"), default=12)
@@ -53,7 +55,13 @@ def arrange_layers(
         _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge)
         for i, (layer, maps) in enumerate(zip(layers, every, strict=True))
     ]
+    if true_colours:
+        shown = [replace(p, true_colours=_is_picture(p)) for p in shown]
     return along_axis(_within_budget(shown, budget), layers, spans, edge)
+
+
+def _is_picture(item: Placement) -> bool:
+    return item.kind == "input" and item.maps.style == "maps" and item.maps.count == 3
 
 
 def _shown(

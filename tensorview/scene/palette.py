@@ -40,6 +40,9 @@ KIND_HUES: dict[str, RGB] = {
     "module": (126, 170, 255),
 }
 
+# Of the maps of a picture.
+CHANNEL_HUES: dict[str, RGB] = {"red": (236, 84, 84), "green": (84, 200, 96), "blue": (92, 140, 255)}
+
 # Nine samples each: cividis (Nuñez, Anderton and Renslow, 2018) and a blue to orange map that is neutral in the middle.
 _SEQUENTIAL: tuple[RGB, ...] = (
     (0, 34, 78), (26, 56, 111), (65, 77, 107), (97, 98, 111), (124, 123, 120),
@@ -63,8 +66,8 @@ class Theme:
     hues: MappingProxyType[str, RGB] = field(default_factory=lambda: MappingProxyType(dict(KIND_HUES)))
 
     def hue(self, kind: str) -> RGB:
-        """The colour of a kind of layer on this theme; an unknown kind has the colour of "other"."""
-        base = self.hues.get(kind, self.hues["other"])
+        """The colour of a kind of layer, or of a map of a picture; an unknown kind has the colour of "other"."""
+        base = self.hues.get(kind) or CHANNEL_HUES.get(kind) or self.hues["other"]
         return base if self.dark else mix(base, (0, 0, 0), 0.28)
 
 

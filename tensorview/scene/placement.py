@@ -27,6 +27,7 @@ class Placement:
         gap: texels between two maps of a sheet.
         centre: `(3,)`; size: `(3,)`, width, height and depth.
         row: of the rows that a long network is broken into.
+        true_colours: whether its three maps are the red, green and blue of a picture.
         lanes: which lane it stands in where layers stand side by side, and those around that; empty on the trunk.
     """
 
@@ -43,6 +44,7 @@ class Placement:
     size: tuple[float, float, float]
     row: int = 0
     lanes: tuple[int, ...] = ()
+    true_colours: bool = False
 
     @property
     def drawn(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from .links import link_lines
 from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
 from .pages import Page, Patch
-from .palette import RGB, lookup_table, mix, theme_named
+from .palette import CHANNEL_HUES, RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, meet_boxes, outline, pick
 from .placement import Placement
 from .rails import rail_boxes, rail_labels, rail_lines, rails
@@ -122,7 +122,7 @@ class Scene:
         look, theme = self.look, self.theme
         spans = self._spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
         self.placements = arrange_layers(
-            self.layers, look.open, self._class_layers(), look.arrangement, look.budget, spans
+            self.layers, look.open, self._class_layers(), look.arrangement, look.budget, spans, look.encoding == "kind"
         )
         flat = [max(p.maps.height, p.maps.width) for p in self.placements if p.maps.style != "vector"]
         self.edge = max(flat, default=12)
@@ -164,8 +164,14 @@ class Scene:
         for k, kind in enumerate(kinds):
             page[swatch_row, swatch_column + k] = self._side_colour(kind)
         which = [kinds.index(p.kind) for p in self.placements]
-        tables = np.stack([self._tables(kind) for kind in kinds])
-        self._colouring = Colouring(self.placements, places, page, tables, which, self.look.scaling)
+        hues = [*kinds, *CHANNEL_HUES]
+        tables = np.stack([self._tables(kind) for kind in hues])
+        channels = tuple(hues.index(name) for name in CHANNEL_HUES)
+        tables_of = [
+            channels if p.true_colours and p.look == "slabs" else (k,)
+            for p, k in zip(self.placements, which, strict=True)
+        ]
+        self._colouring = Colouring(self.placements, places, page, tables, tables_of, self.look.scaling)
         sides = [(swatch_row, swatch_column + k) for k in which]
         self.slabs = slabs_of(self.placements, places, sides, page.shape)
         self.cells: Surface = boxes(self.slabs)
