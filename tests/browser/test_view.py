@@ -94,8 +94,10 @@ def distance(camera: Any) -> float:
 def drag(visit: Visit, button: str = "left", to: tuple[float, float] = (120, 40)) -> None:
     left, top, width, height = visit.area()
     visit.page.mouse.move(left + width / 2, top + height / 2)
+    visit.settle()
     visit.page.mouse.down(button=button)
     visit.page.mouse.move(left + width / 2 + to[0], top + height / 2 + to[1], steps=5)
+    visit.settle()  # a busy browser leaves out movements that it learns of together with the end
     visit.page.mouse.up(button=button)
     visit.settle()
 
