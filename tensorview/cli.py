@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -99,6 +100,19 @@ def render(given: argparse.Namespace) -> None:
         raise CaptureError(f"{failure}; {target} shows the {len(trace)} layers that ran") from failure
 
 
+def summary(given: argparse.Namespace) -> None:
+    """Print the table of a model's layers."""
+    wanted = _wanted(given)
+    from .summary import summarize  # loads torch, once the arguments are right
+
+    subject = wanted.subject(given.trust)
+    if wanted.input is None:
+        table = summarize(subject.module, subject.input_spec.shape, subject.input_spec.dtype)
+    else:
+        table = summarize(subject.module, wanted.tensor(subject))
+    print(json.dumps(table.as_dict(), indent=1) if given.json else table)
+
+
 def _draw(given: argparse.Namespace, wanted: SceneFile, subject: Subject, trace: Trace, size: tuple[int, int]) -> None:
     from .stage import screenshot
 
@@ -118,10 +132,11 @@ def _draw(given: argparse.Namespace, wanted: SceneFile, subject: Subject, trace:
 def _wanted(given: argparse.Namespace) -> SceneFile:
     """What a scene file or a model with the options beside it says."""
     wanted = SceneFile.load(given.model) if _is_scene(given.model) else SceneFile(given.model)
-    changed = {name: getattr(given, name) for name in _OPTIONS if getattr(given, name) is not None}
-    if given.value_range is not None:
+    options = vars(given)
+    changed = {name: options[name] for name in _OPTIONS if options.get(name) is not None}
+    if options.get("value_range") is not None:
         changed.update(value_range=tuple(given.value_range), scaling=given.scaling or "fixed")
-    if given.open is not None:
+    if options.get("open") is not None:
         changed.update(camera=None)  # what is open decides the first view
     if given.random_weights:
         changed.update(random_weights=True, weights=given.weights)
@@ -197,6 +212,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_picture(picture)
     picture.set_defaults(run=render)
+    table = commands.add_parser(
+        "summary",
+        parents=shared[:1],
+        help="print the table of layers",
+        description="Print each layer's kind, output, parameters, multiply-adds and memory for one sample.",
+    )
+    table.add_argument_group("table").add_argument("--json", action="store_true", help="print one JSON object")
+    table.set_defaults(run=summary)
     return parser
 
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from .kinds import PRODUCTS
 from .layers import ModuleInfo
 
 _HYPER_NAMES = """
     in_channels out_channels kernel_size stride padding dilation groups output_padding padding_mode
     ceil_mode count_include_pad output_size in_features out_features num_features normalized_shape
     num_groups eps momentum affine p inplace negative_slope num_embeddings embedding_dim padding_idx
-    embed_dim num_heads input_size hidden_size num_layers bidirectional batch_first size
+    embed_dim num_heads kdim vdim in1_features in2_features input_size hidden_size proj_size
+    num_layers bidirectional batch_first size
     scale_factor mode align_corners upscale_factor downscale_factor start_dim end_dim
     unflattened_size dim dims value pad axis_order
 """
@@ -86,11 +88,26 @@ def function_info(
         hyper.update(in_channels=wide[0], out_channels=wide[1], kernel_size=tuple(weight.shape[2:]), groups=groups)
     elif isinstance(weight, Tensor) and name == "linear":
         hyper.update(in_features=weight.shape[-1], out_features=weight.shape[0])
+    elif name in PRODUCTS and (inner := _inner(name, args)):
+        hyper["inner"] = inner
     used = [value for value in given.values() if isinstance(value, Tensor) and id(value) in known]
     parameters = tuple((known[id(p)], tuple(p.shape), p.numel()) for p in used)
     described = ", ".join(f"{key}={value!r}" for key, value in hyper.items())
     formula = _formula(hyper, parameters, name)
     return ModuleInfo(f"{name}({described})", hyper, parameters, sum(p[2] for p in parameters), formula)
+
+
+def _inner(name: str, args: tuple[Any, ...]) -> int | None:
+    """How many products are added for each number of a product of matrices; None where that is not told here."""
+    if name == "einsum" and isinstance(args[0], str) and "..." not in args[0]:
+        operands = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
+        terms, _, result = args[0].replace(" ", "").partition("->")
+        sizes = {
+            c: n for term, t in zip(terms.split(","), operands, strict=True) for c, n in zip(term, t.shape, strict=True)
+        }
+        return math.prod(size for letter, size in sizes.items() if letter not in result)
+    first = args[1] if name in ("addmm", "baddbmm") else args[0]
+    return first.shape[-1] if isinstance(first, Tensor) and name not in ("outer", "tensordot", "einsum") else None
 
 
 def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ _FUNCTIONS_OF = {
     """,
 }
 _FUNCTIONS = {name: kind for kind, names in _FUNCTIONS_OF.items() for name in names.split()}
-_PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "einsum", "tensordot", "outer"}
+PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "einsum", "tensordot", "outer"}
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp"}
 AXIS_MOVES = {"permute", "transpose", "swapaxes", "movedim"}
 _OPERATORS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
@@ -178,7 +178,7 @@ def function_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], oper
     more `operands` (tensors of different producers); so is a product of matrices, and a mean, sum or maximum
     over some dimensions. Arithmetic with constants, slicing, casting and moving the batch dimension are not.
     """
-    if name in _PRODUCTS:
+    if name in PRODUCTS:
         return "merge" if operands > 1 else "linear"
     if name in _REDUCTIONS:
         if operands > 1:

@@ -69,9 +69,8 @@ def unconnected(model: nn.Module) -> Trace:
 
 
 def _dtype(model: nn.Module) -> torch.dtype:
-    first = next(
-        (module for module in model.modules() if next(module.parameters(recurse=False), None) is not None), None
-    )
+    leaves = (module for module in model.modules() if next(module.children(), None) is None)
+    first = next((module for module in leaves if next(module.parameters(), None) is not None), None)
     if isinstance(first, nn.Embedding | nn.EmbeddingBag):
         return torch.int64
     weights = (p.dtype for p in model.parameters() if p.dtype.is_floating_point or p.dtype.is_complex)

@@ -1,0 +1,180 @@
+"""The table of layers: parameters as torch counts them, multiply-adds as torch's own counter has them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tensorview.cli import main
+from tensorview.opening.torchvision_shim import import_torchvision
+from tensorview.summary import Summary, summarize
+
+
+def counted_by_torch(model: nn.Module, x: torch.Tensor) -> int:
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        # Of fused attention on the CPU it counts nothing.
+        with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            model(x)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops()
+
+
+def assert_counts(model: nn.Module, x: torch.Tensor) -> Summary:
+    table = summarize(model.eval(), x)
+    assert table.parameters == sum(p.numel() for p in model.parameters())
+    assert table.parameters == sum(row.parameters for row in table.rows)
+    assert 2 * table.multiply_adds == counted_by_torch(model, x)
+    return table
+
+
+class Attending(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+        self.key = nn.Parameter(torch.randn(1, 7, options.get("kdim", 8)))
+        self.value = nn.Parameter(torch.randn(1, 7, options.get("vdim", 8)))
+
+    def forward(self, x):
+        return self.attn(x, self.key, self.value, need_weights=False)[0]
+
+
+class Products(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 4))
+
+    def forward(self, x):
+        a = torch.einsum("nij,jk->nik", x, self.weight)
+        b = a @ a.transpose(1, 2)
+        c = torch.bmm(b, a)
+        return F.scaled_dot_product_attention(c[:, None], a[:, None], a[:, None])
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (nn.Sequential(nn.Conv2d(4, 8, 3, stride=2, padding=1, groups=2), nn.ReLU()), (4, 9, 7)),
+        (nn.Conv1d(2, 6, 5, dilation=2), (2, 30)),
+        (nn.Conv3d(1, 2, (1, 2, 3)), (1, 4, 5, 6)),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, output_padding=1), (4, 5, 6)),
+        (nn.Sequential(nn.Flatten(), nn.Linear(12, 5, bias=False)), (3, 4)),
+        (nn.Linear(4, 3), (5, 4)),
+        (Attending(), (5, 8)),
+        (Attending(kdim=3, vdim=5), (5, 8)),
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2), (5, 8)),
+        (Products(), (5, 6)),
+    ],
+)
+def test_multiply_adds_are_half_of_torchs_operations(model, shape):
+    assert_counts(model, torch.rand(1, *shape))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "swin_t", "vit_b_32", "maxvit_t"])
+def test_of_torchvisions_models_too(name):
+    with torch.device("meta"):
+        model = import_torchvision().models.get_model(name, weights=None)
+    if any(t.is_meta for t in model.buffers() if t.dtype == torch.int64 and t.ndim):  # indices must be real
+        model = import_torchvision().models.get_model(name, weights=None)
+    device = next(model.parameters()).device
+    assert_counts(model, torch.zeros(1, 3, 224, 224, device=device))
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_recurrent_work_is_that_of_its_weights_in_each_step(cell, gates, bidirectional):
+    model = cell(3, 5, num_layers=2, bidirectional=bidirectional, batch_first=True)
+    weights = sum(p.numel() for name, p in model.named_parameters() if "weight" in name)
+    assert summarize(nn.Sequential(model), (7, 3)).multiply_adds == 7 * weights
+    single = {nn.LSTM: nn.LSTMCell, nn.GRU: nn.GRUCell, nn.RNN: nn.RNNCell}[cell](3, 5)
+    table = summarize(nn.Sequential(single), (3,))
+    assert table.multiply_adds == gates * 5 * (3 + 5)
+
+
+def test_the_work_of_an_lstm_with_projections():
+    model = nn.LSTM(3, 5, proj_size=2, num_layers=2, batch_first=True)
+    weights = sum(p.numel() for name, p in model.named_parameters() if "weight" in name)
+    assert summarize(nn.Sequential(model), (7, 3)).multiply_adds == 7 * weights
+
+
+class Tied(nn.Module):
+    """Weights shared by two modules, a module that is called twice, and a parameter of no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.out = nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10, bias=False)
+        self.out.weight = self.embed.weight
+        self.shift = nn.Parameter(torch.zeros(4), requires_grad=False)
+
+    def forward(self, ids):
+        return self.out(self.mix(self.mix(self.embed(ids)) + self.shift))
+
+
+def test_shared_parameters_count_once():
+    table = summarize(Tied(), (6,))
+    rows = {row.name: row for row in table.rows}
+    assert table.parameters == sum(p.numel() for p in Tied().parameters()) == 40 + 20 + 4
+    assert (rows["embed"].parameters, rows["out"].parameters, rows["out"].shared) == (40, 0, 40)
+    assert (rows["mix"].parameters, rows["mix#2"].parameters, rows["mix#2"].shared) == (20, 0, 20)
+    assert rows["(of no layer)"].parameters == 4
+    assert table.trainable == 60
+    assert table.multiply_adds == 6 * (4 * 4 * 2 + 4 * 10)
+    assert table.parameter_bytes == 64 * 4
+    assert rows["out"].bytes == 6 * 10 * 4
+
+
+def test_lazy_modules_are_counted_as_they_will_be():
+    table = summarize(nn.Sequential(nn.LazyLinear(3), nn.LazyLinear(2)), (4,))
+    assert [row.parameters for row in table.rows] == [15, 8]
+    assert table.parameters == 23
+
+
+def test_without_an_input_there_are_parameters():
+    table = summarize(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+    assert table.parameters == 15
+    assert table.warnings
+
+
+def test_half_precision_takes_half_the_memory():
+    table = summarize(nn.Sequential(nn.Linear(4, 3)).half(), (4,))
+    assert (table.bytes, table.parameter_bytes) == (6, 30)
+
+
+def test_the_table_is_aligned(capsys):
+    model = nn.Sequential(nn.Conv2d(1, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 26 * 26, 1000))
+    lines = str(summarize(model, (1, 28, 28))).splitlines()
+    rows = [line for line in lines if line[:2] in ("0 ", "1 ", "2 ", "3 ")]
+    assert len(rows) == 4
+    for head in ("parameters", "multiply-adds", "memory"):
+        end = lines[0].index(head) + len(head)
+        assert all(line[end - 1] != " " and line[end : end + 2] in ("", "  ") for line in rows), head
+    assert "64 x 26 x 26" in rows[0]
+    assert "43,265,000" in rows[3]
+    assert any(line.startswith("parameters     43,265,640 (173.1 MB)") for line in lines)
+    assert f"multiply-adds  {64 * 26 * 26 * (9 + 1000):,}" in lines
+
+
+def test_the_command_prints_the_table(capsys):
+    assert main(["summary", "lenet5"]) == 0
+    text = capsys.readouterr().out
+    assert "conv1" in text
+    assert "61,706" in text  # LeCun et al. (1998) with full connections, no trained subsampling
+    assert main(["summary", "lenet5", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert table["parameters"] == 61_706
+    assert sum(row["multiply_adds"] for row in table["rows"]) == table["multiply_adds"] == 416_520
+
+
+def test_the_command_takes_an_input_shape(capsys, tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text("from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 2, 3))\n")
+    assert main(["summary", f"{file}:net", "--input-shape", "3,5,6", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["shape"] == [2, 3, 4]
