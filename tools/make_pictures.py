@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
@@ -72,12 +73,25 @@ def own_model() -> Image.Image:
     return tv.screenshot(scene, size=WIDE, title="A residual block of your own", legend=True)
 
 
+def branches() -> Image.Image:
+    """GoogLeNet as about twenty boxes, with the branches of one of its inception blocks side by side."""
+    subject = tv.open_model("torchvision:googlenet", random_weights=True)
+    across, down = np.meshgrid(np.linspace(-1, 1, 224), np.linspace(-1, 1, 224))
+    disc = np.hypot(across - 0.2, down + 0.1) < 0.5
+    colours = np.stack([across * 0.5 + 0.5, np.where(disc, 0.9, 0.25), 0.5 - down * 0.5], axis=2)
+    picture = Image.fromarray((colours * 255).astype(np.uint8))
+    trace = tv.capture(subject.module, subject.preprocess(picture))
+    scene = tv.Scene(trace, open=["inception3b"])
+    return tv.screenshot(scene, size=WIDE, title="GoogLeNet, one inception block open", legend=True)
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "lenet5": closed,
     "lenet5-open": opened,
     "lenet5-light": light,
     "encodings": encodings,
     "own-model": own_model,
+    "branches": branches,
 }
 
 
