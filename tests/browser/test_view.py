@@ -96,8 +96,9 @@ def drag(visit: Visit, button: str = "left", to: tuple[float, float] = (120, 40)
     visit.page.mouse.move(left + width / 2, top + height / 2)
     visit.settle()
     visit.page.mouse.down(button=button)
-    visit.page.mouse.move(left + width / 2 + to[0], top + height / 2 + to[1], steps=5)
-    visit.settle()  # a busy browser leaves out movements that it learns of together with the end
+    # A busy vtk.js may leave out one movement at either end, so each is small.
+    visit.page.mouse.move(left + width / 2 + to[0], top + height / 2 + to[1], steps=24)
+    visit.settle()
     visit.page.mouse.up(button=button)
     visit.settle()
 
