@@ -26,7 +26,7 @@ SUFFIX = ".toml"
 SAMPLE = "sample:"
 INLINE = "data:image/png;base64,"
 FIRST_SAMPLE = 7
-_LOOK = ("theme", "encoding", "scaling", "value_range", "arrangement", "aggregate")
+_LOOK = ("theme", "encoding", "scaling", "value_range", "arrangement", "aggregate", "sort", "most_maps")
 
 
 class Opened(NamedTuple):
@@ -51,7 +51,7 @@ class SceneFile:
             last one where there are fewer, and zeros where there is none.
         open: names of the layers that show every map; "*" opens all.
         expanded: names of the modules whose parts are shown one by one; None for about twenty boxes.
-        theme, encoding, scaling, value_range, arrangement, aggregate: as in `Look`.
+        theme, encoding, scaling, value_range, arrangement, aggregate, sort, most_maps: as in `Look`.
         title: a line for pictures.
         camera: None for the first view.
         source: the file that this was read from. Paths are relative to it there, and to the working directory here.
@@ -70,6 +70,8 @@ class SceneFile:
     value_range: tuple[float, float] = (0.0, 1.0)
     arrangement: str = "grid"
     aggregate: str = "mean"
+    sort: str = "index"
+    most_maps: int = 0
     title: str | None = None
     camera: Camera | None = None
     source: Path | None = None

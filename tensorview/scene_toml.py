@@ -107,6 +107,10 @@ def _sizes(value: Any) -> tuple[int, ...] | None:
     return tuple(value) if fits else None
 
 
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
 def _number(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
@@ -139,6 +143,8 @@ _KEYS: dict[str, tuple[str, Take]] = {
     "value_range": ("two numbers", _numbers(2)),
     "arrangement": _TEXT,
     "aggregate": _TEXT,
+    "sort": _TEXT,
+    "most_maps": ("a whole number, 0 for all maps", _count),
     "title": _TEXT,
     "camera": ("a table", _table),
 }

@@ -31,6 +31,8 @@ FULL = SceneFile(
     value_range=(-1.5, 1e-7),
     arrangement="row",
     aggregate="max",
+    sort="activation",
+    most_maps=9,
     title="A title",
     camera=Camera((1.0, 2.5, 300.0), (0.0, -1e-9, 0.1), (0.0, 1.0, 0.0), 20.0),
 )

@@ -23,7 +23,7 @@ from .session import Session
 logger = logging.getLogger(__name__)
 
 MOST_BARS = 10
-LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement")
+LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement", "sort", "most_maps")
 
 
 class Explorer(TrameApp):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
+from .rules import MAP_COUNTS
 from .session import Session
 
 ENCODING_ITEMS = [
@@ -19,6 +22,17 @@ SCALING_ITEMS = [
     {"title": "0 to 1", "value": "fixed"},
 ]
 AGGREGATE_ITEMS = [{"title": "mean of the maps", "value": "mean"}, {"title": "maximum of the maps", "value": "max"}]
+SORT_ITEMS = [
+    {"title": "in their order", "value": "index"},
+    {"title": "by mean activation", "value": "activation"},
+]
+MOST_MAPS_ITEMS = [
+    {"title": "all maps", "value": 0},
+    *(
+        {"title": "the most active map" if count == 1 else f"the {count} most active maps", "value": count}
+        for count in MAP_COUNTS[1:]
+    ),
+]
 ARRANGEMENT_ITEMS = [{"title": "grid", "value": "grid"}, {"title": "row", "value": "row"}]
 
 
@@ -136,9 +150,11 @@ def _look() -> None:
         _choice("scaling", "Scale", SCALING_ITEMS)
         _choice("aggregate", "Closed layers show", AGGREGATE_ITEMS)
         _choice("arrangement", "Open layers stand in a", ARRANGEMENT_ITEMS)
+        _choice("sort", "Maps of open layers stand", SORT_ITEMS)
+        _choice("most_maps", "Open layers show", MOST_MAPS_ITEMS)
 
 
-def _choice(state: str, label: str, items: list[dict[str, str]]) -> None:
+def _choice(state: str, label: str, items: list[dict[str, Any]]) -> None:
     v3.VSelect(
         v_model=(state,),
         label=label,

@@ -14,6 +14,7 @@ from .validators import Validator, boolean, choice, data, fields, integer, list_
 from .wire import camera_from
 
 MOST_UPLOAD_BYTES = 32 * 2**20
+MAP_COUNTS = (0, 1, 4, 9, 16, 36, 64)
 FAR = 1e7
 
 DEFAULTS: dict[str, Any] = {
@@ -43,6 +44,8 @@ STATE: dict[str, Validator] = {
     "scaling": choice(*SCALINGS),
     "aggregate": choice(*AGGREGATES),
     "arrangement": choice("grid", "row"),
+    "sort": choice("index", "activation"),
+    "most_maps": integer(0, max(MAP_COUNTS)),
     "animation": integer(0, 3000),
     "picture_width": text(6),  # as far as it is typed; the trigger takes numbers
     "picture_height": text(6),

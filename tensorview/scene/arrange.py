@@ -6,8 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 Style = Literal["maps", "volume", "rows", "tokens", "vector"]
 Arrangement = Literal["grid", "row"]
+Sort = Literal["index", "activation"]
 
 # Width over height that a grid of maps aims at, and what an empty place costs against it. Chosen so that 6 maps stand
 # 3 x 2, 16 stand 4 x 4, 64 stand 8 x 8 and 7 leave one place empty.
@@ -79,6 +82,21 @@ def grid_shape(count: int, height: float = 1, width: float = 1, arrangement: Arr
     low, high = max(1, int(ideal / 3)), min(count, math.ceil(ideal * 3) + 1)
     columns = min(range(low, high + 1), key=cost)
     return math.ceil(count / columns), columns
+
+
+def order_of(values: np.ndarray | None, maps: Maps, sort: Sort, most: int) -> tuple[int, ...]:
+    """The maps that an open layer shows, in the order in which they stand; empty for all of them as they are.
+
+    The slices of a volume stay where they are, and so do maps without values. NaN counts as least.
+
+    Args:
+        most: how many maps, those of greatest mean; 0 for all.
+    """
+    if values is None or maps.style not in ("maps", "rows") or (sort == "index" and not 0 < most < maps.count):
+        return ()
+    means = np.nan_to_num(values.reshape(maps.count, -1).mean(axis=1, dtype=float), nan=-np.inf)
+    greatest = np.argsort(-means, kind="stable")[: most or maps.count]
+    return tuple((greatest if sort == "activation" else np.sort(greatest)).tolist())
 
 
 def grid_for(maps: Maps, height: float, width: float, arrangement: Arrangement) -> tuple[int, int]:

@@ -88,6 +88,8 @@ def shown_values(item: Placement, values: np.ndarray, aggregate: Aggregate) -> n
         flat = values.reshape(-1)
         return flat if item.factor == 1 else _wrapped_mean(item, flat)
     maps = values.reshape(item.maps.shape)
+    if item.order:
+        maps = maps[list(item.order)]
     if item.look == "box" and not item.true_colours:
         maps = _mean(maps) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
     return area_mean(maps, item.factor).reshape(-1)
@@ -199,7 +201,7 @@ class Colouring:
         for item, place, i in zip(items, places, table_of, strict=True):
             target = _destinations(item, place, width)
             many = item.look in ("slabs", "sheet") or (item.look == "box" and item.true_colours)
-            maps = item.maps.count if scaling == "map" and many else 1
+            maps = item.shown_maps if scaling == "map" and many else 1
             self.runs.append(Run(item, start, start + len(target), maps if len(target) else 1))
             destinations.append(target)
             bases.append(np.repeat(np.array(i, dtype=np.intp), len(target) // len(i)) * 2 * ROW)
@@ -259,7 +261,7 @@ def _destinations(item: Placement, place: tuple[int, int], page_width: int) -> n
         return row * page_width + column + np.arange(count)
     h, w = item.drawn
     columns = item.grid[1] if item.look in ("slabs", "sheet") else 1
-    count = item.maps.count if item.look in ("slabs", "sheet") else 1
+    count = item.shown_maps if item.look in ("slabs", "sheet") else 1
     cells = (np.arange(h)[:, None] * page_width + np.arange(w)).reshape(-1)
     index = np.arange(count)
     corner = (row + index // columns * (h + item.gap)) * page_width + column + index % columns * (w + item.gap)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrange import Arrangement, Maps, as_maps, grid_for
+from .arrange import Arrangement, Maps, Sort, as_maps, grid_for, order_of
 from .atlas import MAX_EDGE, pack
 from .axis import along_axis
 from .placement import Look, Placement
@@ -39,6 +39,8 @@ def arrange_layers(
     budget: int,
     spans: Sequence[Span] = (),
     true_colours: bool = True,
+    sort: Sort = "index",
+    most_maps: int = 0,
 ) -> list[Placement]:
     """A placement for every layer, in order, none overlapping another.
 
@@ -47,12 +49,13 @@ def arrange_layers(
         classes: names of the vectors that are shown as classes.
         budget: most texels that all the layers may take together; larger layers are averaged for display.
         spans: the expanded modules, whose brackets need room.
+        sort, most_maps: which maps of open layers are shown in which order, as in `order_of`.
         true_colours: whether inputs of three maps are pictures.
     """
     every = [as_maps(layer.shape, layer.kind) for layer in layers]
     edge = max((max(m.height, m.width) for m in every if m.style != "vector"), default=12)
     shown = [
-        _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge)
+        _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge, sort, most_maps)
         for i, (layer, maps) in enumerate(zip(layers, every, strict=True))
     ]
     if true_colours:
@@ -65,11 +68,20 @@ def _is_picture(item: Placement) -> bool:
 
 
 def _shown(
-    index: int, layer: Layer, maps: Maps, is_open: bool, is_classes: bool, arrangement: Arrangement, edge: int
+    index: int,
+    layer: Layer,
+    maps: Maps,
+    is_open: bool,
+    is_classes: bool,
+    arrangement: Arrangement,
+    edge: int,
+    sort: Sort,
+    most_maps: int,
 ) -> Placement:
     """The layer's look and size, before it has a place."""
     look: Look
     grid, cell, gap = (1, 1), 1.0, 0
+    order: tuple[int, ...] = ()
     if maps.style == "vector":
         grid = (maps.height, maps.width)
         look, cell = "strip", max(1.0, edge / 60)
@@ -88,11 +100,15 @@ def _shown(
         look = "slab"
     elif is_open:
         gap = GAP_TEXELS if maps.style == "rows" else max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
-        grid = grid_for(maps, maps.height + gap, maps.width + gap, arrangement)
-        look = "slabs" if maps.count <= MOST_SLABS else "sheet"
+        order = order_of(layer.values, maps, sort, most_maps)
+        count = len(order) or maps.count
+        grid = grid_for(replace(maps, count=count), maps.height + gap, maps.width + gap, arrangement)
+        look = "slabs" if count <= MOST_SLABS else "sheet"
     else:
         look = "box"
-    bare = Placement(index, layer.name, layer.kind, maps, look, grid, 1, cell, gap, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    bare = Placement(
+        index, layer.name, layer.kind, maps, look, grid, 1, cell, gap, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), order=order
+    )
     return replace(bare, size=_size(bare, edge))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import get_args
 
 from ..errors import SceneError
-from .arrange import Arrangement
+from .arrange import Arrangement, Sort
 from .colouring import AGGREGATES, SCALINGS, Aggregate, Scaling
 from .palette import ENCODINGS, Encoding, Theme, theme_named
 
@@ -30,6 +30,8 @@ class Look:
         aggregate: what a closed layer shows of its maps at every cell: their "mean" or their "max".
         class_names: names of the output's classes; with them outputs are shown as probabilities.
         budget: most texels that the layers may take; larger layers are averaged for display.
+        sort: in which order the maps of an open layer stand, by "index" or by mean "activation", the greatest first.
+        most_maps: how many maps an open layer shows, those of greatest mean activation; 0 for all.
         labels: whether names and shapes stand under the layers.
     """
 
@@ -44,6 +46,8 @@ class Look:
     class_names: tuple[str, ...] = ()
     budget: int = BUDGET
     labels: bool = True
+    sort: Sort = "index"
+    most_maps: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
@@ -54,6 +58,8 @@ class Look:
         low, high = self.value_range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise SceneError(f"value_range is {low} to {high}; it needs two finite numbers, the lower one first")
+        if self.most_maps < 0:
+            raise SceneError(f"most_maps is {self.most_maps}; it is how many maps an open layer shows, or 0 for all")
         if self.budget < 1:
             raise SceneError(f"budget is {self.budget} texels; it needs at least 1")
 
@@ -77,4 +83,5 @@ _ALLOWED: dict[str, tuple[str, ...]] = {
     "scaling": SCALINGS,
     "aggregate": AGGREGATES,
     "arrangement": get_args(Arrangement),
+    "sort": get_args(Sort),
 }

@@ -104,8 +104,9 @@ def _cell(item: Placement, channel: int, across: float, down: float) -> tuple[in
         top, row = divmod(min(down * rows, rows - 1e-6), h + item.gap)
         left, column = divmod(min(across * columns, columns - 1e-6), w + item.gap)
         channel = int(top) * item.grid[1] + int(left)
-        if row >= h or column >= w or channel >= item.maps.count:
+        if row >= h or column >= w or channel >= item.shown_maps:
             return None
+        channel = item.channel_at(channel)
     r, c = min(int(row * item.factor), height - 1), min(int(column * item.factor), width - 1)
     if item.maps.style == "vector" and r * width + c >= item.maps.size:
         return None
@@ -161,8 +162,11 @@ def _unit_rectangle(
     return left, top, left + edge, top - edge
 
 
-def _window(item: Placement, window: Window) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a window of a map, or of the same window of all maps at once."""
+def _window(item: Placement, window: Window) -> tuple[float, float, float, float] | None:
+    """Left, top, right and bottom of a window of a map, or of the same window of all maps at once.
+
+    `None` for a map that is not shown.
+    """
     left, top = item.centre[0] - item.size[0] / 2, item.centre[1] + item.size[1] / 2
     rows, columns = item.texture
     unit_x, unit_y = item.size[0] / columns, item.size[1] / rows
@@ -170,7 +174,10 @@ def _window(item: Placement, window: Window) -> tuple[float, float, float, float
         if window.channel is None:
             return left, top, left + item.size[0], top - item.size[1]
         h, w = item.drawn
-        row, column = divmod(window.channel, item.grid[1])
+        place = item.place_of(window.channel)
+        if place is None:
+            return None
+        row, column = divmod(place, item.grid[1])
         left, top = left + column * (w + item.gap) * unit_x, top - row * (h + item.gap) * unit_y
 
     def texels(cells: int, size: int) -> float:

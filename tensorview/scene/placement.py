@@ -28,6 +28,7 @@ class Placement:
         centre: `(3,)`; size: `(3,)`, width, height and depth.
         row: of the rows that a long network is broken into.
         true_colours: whether its three maps are the red, green and blue of a picture.
+        order: the maps that are shown, in the order in which they stand; empty for all as they are.
         lanes: which lane it stands in where layers stand side by side, and those around that; empty on the trunk.
     """
 
@@ -45,6 +46,22 @@ class Placement:
     row: int = 0
     lanes: tuple[int, ...] = ()
     true_colours: bool = False
+    order: tuple[int, ...] = ()
+
+    @property
+    def shown_maps(self) -> int:
+        """How many maps are shown."""
+        return len(self.order) or self.maps.count
+
+    def channel_at(self, place: int) -> int:
+        """The map that stands at a place of the grid."""
+        return self.order[place] if self.order else place
+
+    def place_of(self, channel: int) -> int | None:
+        """The place of a map in the grid, `None` where it is not shown."""
+        if not self.order:
+            return channel
+        return self.order.index(channel) if channel in self.order else None
 
     @property
     def drawn(self) -> tuple[int, int]:

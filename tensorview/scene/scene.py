@@ -122,7 +122,15 @@ class Scene:
         look, theme = self.look, self.theme
         spans = self._spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
         self.placements = arrange_layers(
-            self.layers, look.open, self._class_layers(), look.arrangement, look.budget, spans, look.encoding == "kind"
+            self.layers,
+            look.open,
+            self._class_layers(),
+            look.arrangement,
+            look.budget,
+            spans,
+            true_colours=look.encoding == "kind",
+            sort=look.sort,
+            most_maps=look.most_maps,
         )
         flat = [max(p.maps.height, p.maps.width) for p in self.placements if p.maps.style != "vector"]
         self.edge = max(flat, default=12)
@@ -168,7 +176,7 @@ class Scene:
         tables = np.stack([self._tables(kind) for kind in hues])
         channels = tuple(hues.index(name) for name in CHANNEL_HUES)
         tables_of = [
-            channels if p.true_colours and p.look == "slabs" else (k,)
+            tuple(channels[c] for c in p.order or range(3)) if p.true_colours and p.look == "slabs" else (k,)
             for p, k in zip(self.placements, which, strict=True)
         ]
         self._colouring = Colouring(self.placements, places, page, tables, tables_of, self.look.scaling)

@@ -34,7 +34,7 @@ def _of_one(item: Placement, place: tuple[int, int], side: tuple[int, int]) -> n
     """The slabs of one placement, `uv` and `side` in texels."""
     row, column = place
     if item.look in ("slabs", "cells", "cubes"):
-        count = item.maps.count if item.look == "slabs" else min(item.maps.size, item.grid[0] * item.grid[1])
+        count = item.shown_maps if item.look == "slabs" else min(item.maps.size, item.grid[0] * item.grid[1])
     else:
         count = 1
     slabs = np.zeros(count, dtype=SLAB)
@@ -43,6 +43,7 @@ def _of_one(item: Placement, place: tuple[int, int], side: tuple[int, int]) -> n
     slabs["side"] = (side[1] + 0.5, side[0] + 0.5)
     slabs["centre"], slabs["size"] = item.centre, item.size
     if item.look == "slabs":
+        slabs["channel"] = item.order or k
         h, w = item.drawn
         rows, columns = item.texture
         r, c = k // item.grid[1] * (h + item.gap), k % item.grid[1] * (w + item.gap)

@@ -80,9 +80,10 @@ def test_tab_reaches_every_control_and_each_has_a_name(digits: Visit) -> None:
             if focused:
                 reached[focused[0]] = focused[1]
     assert [key for key, name in reached.items() if not name] == []
-    wanted = "stage reset-view open-all close-all toggle-legend toggle-bar toggle-stats toggle-theme save-picture"
-    wanted += " save-scene help digit-pad pad-clear predict reset random upload live prepare"
-    wanted += " find-layer encoding scaling aggregate arrangement layer-conv1 toggle-conv1 layer-output toggle-output"
+    wanted = "stage reset-view open-all close-all toggle-legend toggle-bar toggle-field toggle-stats toggle-theme"
+    wanted += " save-picture save-scene help digit-pad pad-clear predict reset random upload live prepare"
+    wanted += " find-layer encoding scaling aggregate arrangement sort most_maps"
+    wanted += " layer-conv1 toggle-conv1 layer-output toggle-output"
     assert {*wanted.split(), *(f"sample-{i}" for i in range(10))} <= set(reached)
 
 

@@ -184,3 +184,25 @@ def test_clear_empties_the_data_and_reset_also_the_view(digits: Visit) -> None:
     assert not digits.scene.trace["input"].values.any()
     assert not digits.scene.look.open
     assert digits.camera() == home
+
+
+def test_maps_are_sorted_and_the_rest_hidden(digits: Visit) -> None:
+    click(digits, "conv2")
+    digits.press("card-close")
+    digits.press("tab-layers")
+    means = digits.scene.trace["conv2"].values.mean(axis=(1, 2))
+    for name, label in (("sort", "by mean activation"), ("most_maps", "the 4 most active maps")):
+        digits.find(name).click()
+        digits.page.get_by_role("option", name=label, exact=True).click()
+        digits.settle()
+    item = next(p for p in digits.scene.placements if p.name == "conv2")
+    assert list(item.order) == np.argsort(-means, kind="stable")[:4].tolist()
+    channel = item.order[0]
+    spots = digits.to_pixels(np.array([digits.corners_of("conv2", channel, k, k).mean(axis=0) for k in range(10)]))
+    seen = [digits.point_at(float(x), float(y)) for x, y in spots]
+    found = [said for said in seen if said["shown"] and said["layer"] == "conv2"]
+    assert found
+    for said in found:
+        values = digits.scene.trace["conv2"].values[channel]
+        assert said["channel"] == str(channel)
+        assert float(said["value"]) == pytest.approx(float(values[int(said["row"]), int(said["column"])]), rel=1e-6)

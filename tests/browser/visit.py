@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Response
 
 from tensorview.app import Viewer
+from tensorview.app.explorer import LOOKS
 from tensorview.app.rules import DEFAULTS
 from tensorview.app.wire import camera_from
 from tensorview.scene import Camera, Look
@@ -20,7 +21,7 @@ SIZE = {"width": 1280, "height": 720}
 LOOK = Look()
 START = {
     **DEFAULTS,
-    **{name: getattr(LOOK, name) for name in ("theme", "encoding", "scaling", "aggregate", "arrangement")},
+    **{name: getattr(LOOK, name) for name in LOOKS},
     "animation": 0,
     "message": "",
 }
