@@ -27,6 +27,7 @@ TOP_CUBES = 5
 MOST_SLABS = 64
 MOST_CELLS = 256
 GAP_TEXELS = 1
+KEEPING_PLACES = ("activation", "normalization", "dropout", "merge", "module")
 SLAB_DEPTH = 0.02
 CELL_OPEN = 2.2
 
@@ -52,7 +53,7 @@ def arrange_layers(
         sort, most_maps: which maps of open layers are shown in which order, as in `order_of`.
         true_colours: whether inputs of three maps are pictures.
     """
-    every = [as_maps(layer.shape, layer.kind) for layer in layers]
+    every = _every_maps(layers)
     edge = max((max(m.height, m.width) for m in every if m.style != "vector"), default=12)
     shown = [
         _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge, sort, most_maps)
@@ -61,6 +62,16 @@ def arrange_layers(
     if true_colours:
         shown = [replace(p, true_colours=_is_picture(p)) for p in shown]
     return along_axis(_within_budget(shown, budget), layers, spans, edge)
+
+
+def _every_maps(layers: Sequence[Layer]) -> list[Maps]:
+    """The maps of every layer; what keeps the places of a sequence of channels shows them as its producer does."""
+    found: dict[str, Maps] = {}
+    for layer in layers:
+        of_rows = any(parent in found and found[parent].style == "rows" for parent in layer.parents)
+        kind = "convolution" if of_rows and layer.kind in KEEPING_PLACES else layer.kind
+        found[layer.name] = as_maps(layer.shape, kind)
+    return [found[layer.name] for layer in layers]
 
 
 def _is_picture(item: Placement) -> bool:

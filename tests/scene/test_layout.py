@@ -187,3 +187,13 @@ def test_no_two_layers_of_expanded_modules_overlap(resnet18, expanded):
     names = Scene(resnet18).modules.names if expanded == "*" else expanded
     for opened in ((), [layer.name for layer in resnet18 if layer.name.startswith("layer2.0")]):
         assert overlapping(Scene(resnet18, opened, expanded=frozenset(names))) == []
+
+
+def test_what_follows_a_convolution_of_a_sequence_is_drawn_as_it_is(chain):
+    sequence = np.zeros((4, 9))
+    scene = Scene(
+        chain(np.zeros((2, 9)), sequence, ("normalization", sequence), ("activation", sequence), ("linear", sequence))
+    )
+    assert [p.maps.style for p in scene.placements] == ["tokens", "rows", "rows", "rows", "tokens"]
+    tokens = Scene(chain(np.zeros((2, 9)), ("linear", sequence), ("activation", sequence)))
+    assert [p.maps.style for p in tokens.placements] == ["tokens"] * 3
