@@ -1,0 +1,8 @@
+"""A training loop becomes a run: a directory of what the network did at every recorded step, and its metrics."""
+
+from .checkpoints import CheckpointRun
+from .contents import CONTENTS
+from .recorder import Recorder, watch
+from .run import Metrics, Run
+
+__all__ = ["CONTENTS", "CheckpointRun", "Metrics", "Recorder", "Run", "watch"]

@@ -1,0 +1,122 @@
+"""A folder of checkpoints plays as a run: every file is loaded into the model, which then runs the probe."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..capture import Trace
+from ..errors import OpenError
+from .contents import CONTENTS, only, with_parameters
+from .probe import Probe
+from .run import Metrics
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+# What trainers leave beside the weights.
+BESIDE = ("optimizer", "scheduler", "rng_state", "training_args", "scaler")
+
+
+class CheckpointRun:
+    """Checkpoints of one model, as a run: see `Run`, whose properties it has.
+
+    Args:
+        folder: where the checkpoints are. The step of each is the last number in its name, or in that of its folder;
+            where these are not all different, its place in the order of the names.
+        model: a model that they fit.
+        probe: the input to look at, with its batch dimension.
+        load: loads a file into the model.
+        class_names: one for each output of a classifier.
+
+    Raises:
+        OpenError: there is no checkpoint in the folder.
+    """
+
+    content = CONTENTS[:2]
+    growing = False
+    metrics = Metrics()
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        model: nn.Module,
+        probe: Any,
+        load: Callable[[nn.Module, Path], None],
+        class_names: Iterable[str] = (),
+    ) -> None:
+        self.path = Path(folder)
+        self.class_names = tuple(class_names)
+        self.about: dict[str, Any] = {"model": type(model).__name__}
+        self._model, self._load = model, load
+        self._probe = Probe(model, probe)
+        self._loaded: tuple[int, Trace] | None = None
+        self._files: dict[int, Path] = {}
+        self.refresh()
+        if not self._files:
+            raise OpenError(f"{self.path} has no checkpoint: no file that ends in {', '.join(SUFFIXES)}.")
+
+    @property
+    def title(self) -> str:
+        return f"{self.about['model']} · {self.path.resolve().name}"
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        return tuple(self._files)
+
+    def trace(self, step: int, content: str = "activations") -> Trace:
+        """What the model with the weights of a checkpoint makes of the probe.
+
+        Raises:
+            OpenError: the file does not load into the model.
+            CaptureError: the model cannot run the probe.
+        """
+        if step not in self._files:
+            raise OpenError(f"There is no checkpoint of step {step} in {self.path}.")
+        if self._loaded is None or self._loaded[0] != step:
+            self._load(self._model, self._files[step])
+            self._loaded = step, with_parameters(self._probe(), self._model, self.content)
+        return only(self._loaded[1], content)
+
+    def nbytes(self, step: int) -> int:
+        """The size of a checkpoint's file in bytes; 0 where it is not there."""
+        try:
+            return self._files[step].stat().st_size
+        except (OSError, KeyError):
+            return 0
+
+    def refresh(self) -> bool:
+        """Look for new checkpoints; returns whether there are any."""
+        found = checkpoints_in(self.path)
+        changed = found != self._files
+        self._files = found
+        return changed
+
+
+def checkpoints_in(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a folder and of the folders in it, by step, in order."""
+    try:
+        files = sorted(
+            path
+            for pattern in ("*", "*/*")
+            for path in folder.glob(pattern)
+            if path.suffix in SUFFIXES and not path.name.startswith(BESIDE) and path.is_file()
+        )
+    except OSError:
+        return {}
+    numbers = [_number(path, folder) for path in files]
+    if None in numbers or len(set(numbers)) != len(numbers):
+        numbers = list(range(len(files)))
+    return dict(sorted(zip(numbers, files, strict=True)))  # type: ignore[arg-type]
+
+
+def _number(path: Path, folder: Path) -> int | None:
+    """The last number in a name: 1200 of "epoch=3-step=1200.ckpt", 500 of "checkpoint-500/model.safetensors"."""
+    for name in (path.stem, path.parent.name if path.parent != folder else ""):
+        found = re.findall(r"\d+", name)
+        if found:
+            return int(found[-1][:18])
+    return None

@@ -1,0 +1,77 @@
+"""The files of a run, and how they are written so that nobody ever reads half of one.
+
+run.json                     what is recorded: the model, its inputs, how often
+metrics.jsonl                a line for every step that said anything: {"step": 50, "time": 1.2, "metrics": {...}}
+step-00000050.safetensors    the trace of a recorded step, as `Trace.save` writes it
+writer.lock                  who is writing, while somebody is
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import OpenError
+
+FORMAT = 1
+ABOUT, METRICS, LOCK = "run.json", "metrics.jsonl", "writer.lock"
+_STEP = re.compile(r"step-(\d{8,18})\.safetensors")
+_LEFT = re.compile(r"(step-\d+\.safetensors|run\.json)\.\d+\.tmp")
+
+
+def step_path(folder: Path, step: int) -> Path:
+    """Where the trace of a step is kept."""
+    return folder / f"step-{step:08d}.safetensors"
+
+
+def recorded_steps(folder: Path) -> list[int]:
+    """The steps that have a file, in order; no file is opened. Raises OSError."""
+    with os.scandir(folder) as entries:
+        return sorted(int(found[1]) for entry in entries if (found := _STEP.fullmatch(entry.name)))
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """What a writer that was killed had not finished."""
+    return (path for path in folder.iterdir() if _LEFT.fullmatch(path.name))
+
+
+def write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write `run.json`, whole and on the disk before it has its name. Raises OSError."""
+    unfinished = folder / f"{ABOUT}.{os.getpid()}.tmp"
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            json.dump(about, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, folder / ABOUT)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `run.json` says.
+
+    Raises:
+        OpenError: there is no run, its `run.json` is broken, or another version's format.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        what = "no run in it: run.json is missing" if folder.is_dir() else "not a folder that exists"
+        raise OpenError(f"{folder} has {what}." if folder.is_dir() else f"{folder} is {what}.") from None
+    except (OSError, ValueError) as error:
+        raise OpenError(f"{folder / ABOUT} cannot be read ({error}).") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        found = about.get("format") if isinstance(about, dict) else None
+        by = about.get("tensorview", "another version") if isinstance(about, dict) else "another program"
+        raise OpenError(
+            f"{folder} is a run of format {found!r}, written by tensorview {by}; this version reads format {FORMAT}: "
+            "open it with the version that wrote it."
+        )
+    return about

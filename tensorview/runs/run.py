@@ -1,0 +1,207 @@
+"""Reading a run, also while it grows."""
+
+from __future__ import annotations
+
+import bisect
+import json
+import os
+import time
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..capture import Trace
+from ..errors import OpenError
+from .contents import only
+from .directory import METRICS, read_about, recorded_steps, step_path
+from .lock import is_alive, read_lock
+
+# A change within the clock tick of the last look would not show in the folder's time.
+COARSE_SECONDS = 2.0
+
+
+class Metrics:
+    """What a run said of its steps: a row of numbers for every name, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[array[int], array[float]]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._rows)
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """`(N,)` int64 steps and `(N,)` float64 values. Raises KeyError for a name that was never given."""
+        steps, values = self._rows[name]
+        return np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64)
+
+    def at(self, step: int) -> dict[str, float]:
+        """The newest value of every metric up to a step; without those that had none yet."""
+        found = {}
+        for name, (steps, values) in self._rows.items():
+            after = bisect.bisect_right(steps, step)
+            if after:
+                found[name] = values[after - 1]
+        return found
+
+    def add(self, line: bytes) -> None:
+        """Take a line of the file; one that is broken is left out."""
+        try:
+            said = json.loads(line)
+            step = int(said["step"])
+            numbers = {str(name): float(value) for name, value in said["metrics"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return
+        for name, value in numbers.items():
+            steps, values = self._rows.setdefault(name, (array("q"), array("d")))
+            if steps and step < steps[-1]:  # training went back to an earlier step
+                keep = bisect.bisect_left(steps, step)
+                del steps[keep:], values[keep:]
+            steps.append(step)
+            values.append(value)
+
+    def __repr__(self) -> str:
+        return f"Metrics({', '.join(f'{name}: {len(steps)}' for name, (steps, _) in self._rows.items())})"
+
+
+class Run:
+    """A run directory, read. Opening one reads names of files only, and takes as long for ten steps as for thousands.
+
+        run = Run.open("runs/first")
+        run.trace(run.steps[-1])["conv1"].values
+
+    Attributes:
+        path: the directory.
+        about: what `run.json` says.
+        steps: the recorded steps that are there, in order.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.about: Mapping[str, Any] = {}
+        self.steps: tuple[int, ...] = ()
+        self._looked_at = 0
+        self._offset = -1  # of what has been read of the metrics; they have not been asked for
+        self._metrics = Metrics()
+        self._begin()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a run directory.
+
+        Raises:
+            OpenError: there is none, or it is of another format.
+        """
+        return cls(path)
+
+    def __repr__(self) -> str:
+        span = f" {self.steps[0]} to {self.steps[-1]}" if self.steps else ""
+        return f"Run('{self.path}', {self.about.get('model')}, {len(self.steps)} steps{span})"
+
+    # What it is ----------------------------------------------------------------------------------------------------
+
+    @property
+    def title(self) -> str:
+        """The model and the run's name."""
+        return f"{self.about.get('model') or 'Model'} · {self.path.resolve().name}"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.about.get("class_names", ()))
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What is recorded: of "activations", "weights" and "gradients"."""
+        return tuple(self.about.get("content", ("activations",)))
+
+    @property
+    def growing(self) -> bool:
+        """Whether a process is writing to it, as far as can be known."""
+        holder = read_lock(self.path)
+        return holder is not None and is_alive(holder)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The metrics of all steps, read when they are first asked for."""
+        if self._offset < 0:
+            self._offset = 0
+            self._tail()
+        return self._metrics
+
+    # Steps ---------------------------------------------------------------------------------------------------------
+
+    def trace(self, step: int, content: str = "activations") -> Trace:
+        """What was recorded of a step.
+
+        Args:
+            content: "activations"; or "weights" or "gradients", whose layers have the parameters' names.
+
+        Raises:
+            OpenError: the step is not there, or its file is broken.
+        """
+        path = step_path(self.path, step)
+        try:
+            return only(Trace.load(path), content)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                raise OpenError(f"Step {step} is not, or no longer, in {self.path}.") from error
+            raise OpenError(f"Step {step} of {self.path} cannot be read ({error}).") from error
+
+    def nbytes(self, step: int) -> int:
+        """The size of a step's file in bytes; 0 where it is not there."""
+        try:
+            return step_path(self.path, step).stat().st_size
+        except OSError:
+            return 0
+
+    def refresh(self) -> bool:
+        """Look for what is new; returns whether anything is. A run that was begun anew is read from the start."""
+        try:
+            about = read_about(self.path)
+        except OpenError:
+            return False  # it is being moved aside, or its file system is away
+        if about.get("id") != self.about.get("id"):
+            self._begin()
+            return True
+        steps = self._look()
+        changed = steps is not None and steps != self.steps
+        self.steps = self.steps if steps is None else steps
+        return (self._tail() if self._offset >= 0 else False) or changed
+
+    def _begin(self) -> None:
+        self.about = read_about(self.path)
+        self._looked_at, self._offset, self._metrics = 0, -1, Metrics()
+        self.steps = self._look() or ()
+
+    def _look(self) -> tuple[int, ...] | None:
+        """The steps; `None` if the folder has not changed since the last look."""
+        try:
+            changed = os.stat(self.path).st_mtime_ns
+            if changed == self._looked_at:
+                return None
+            steps = tuple(recorded_steps(self.path))
+        except OSError:
+            return None
+        settled = time.time() - changed / 1e9 > COARSE_SECONDS
+        self._looked_at = changed if settled else 0
+        return steps
+
+    def _tail(self) -> bool:
+        """Read the lines of metrics that have come; a line without its end waits for it."""
+        path = self.path / METRICS
+        try:
+            if path.stat().st_size <= self._offset:
+                return False
+            with path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except OSError:
+            return False
+        whole = new.rfind(b"\n") + 1
+        for line in new[:whole].splitlines():
+            self._metrics.add(line)
+        self._offset += whole
+        return whole > 0
