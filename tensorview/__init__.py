@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         TrustRequired,
     )
     from .opening import Subject, open_image, open_model
+    from .runs import watch
     from .scene import Camera, Look, Scene
     from .scene_file import SceneFile, load_scene
     from .stage.screenshot import screenshot
@@ -57,12 +58,14 @@ __all__ = [
     "open_image",
     "open_model",
     "screenshot",
+    "watch",
 ]
 
 _HOMES = {
     "app": ("Viewer", "explore"),
     "capture": ("Layer", "Trace", "Tracer", "capture"),
     "opening": ("Subject", "open_image", "open_model"),
+    "runs": ("watch",),
     "scene": ("Camera", "Look", "Scene"),
     "scene_file": ("SceneFile", "load_scene"),
     "stage.screenshot": ("screenshot",),

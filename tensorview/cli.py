@@ -22,6 +22,7 @@ from .scene_file import SUFFIX, SceneFile, shipped_scenes
 if TYPE_CHECKING:
     from .capture import Trace
     from .opening import Subject
+    from .runs import CheckpointRun, Run
 
 FAILED, INTERRUPTED = 2, 130
 PLAYGROUND = "lenet5"
@@ -74,6 +75,44 @@ def explore(given: argparse.Namespace) -> None:
         token=given.token,
         browser=not given.no_browser,
         block=True,
+    )
+
+
+def watch(given: argparse.Namespace) -> None:
+    """Serve the page of a run until Ctrl-C."""
+    wanted = _with_options(SceneFile("run"), given)
+    if given.probe is not None and given.model is None:
+        raise OpenError("--probe is for a folder of checkpoints, which needs a --model as well.")
+    recording = _recording(given)
+    from .app import play
+
+    play(
+        recording,
+        open=wanted.open or None,
+        look=wanted.look(recording.class_names),
+        host=given.host,
+        port=given.port,
+        token=given.token,
+        browser=not given.no_browser,
+        block=True,
+    )
+
+
+def _recording(given: argparse.Namespace) -> Run | CheckpointRun:
+    from .runs import CheckpointRun, Run
+
+    if given.model is None:
+        return Run.open(given.run_path)
+    from .opening.weights import load_weights
+
+    wanted = SceneFile(given.model, input=given.probe, input_shape=given.input_shape, random_weights=True)
+    subject = wanted.subject(given.trust)
+    return CheckpointRun(
+        given.run_path,
+        subject.module,
+        wanted.tensor(subject),
+        lambda module, path: load_weights(module, path, given.trust),
+        subject.class_names,
     )
 
 
@@ -132,13 +171,17 @@ def _draw(given: argparse.Namespace, wanted: SceneFile, subject: Subject, trace:
 def _wanted(given: argparse.Namespace) -> SceneFile:
     """What a scene file or a model with the options beside it says."""
     wanted = SceneFile.load(given.model) if _is_scene(given.model) else SceneFile(given.model)
+    return _with_options(wanted, given)
+
+
+def _with_options(wanted: SceneFile, given: argparse.Namespace) -> SceneFile:
     options = vars(given)
     changed = {name: options[name] for name in _OPTIONS if options.get(name) is not None}
     if options.get("value_range") is not None:
         changed.update(value_range=tuple(given.value_range), scaling=given.scaling or "fixed")
     if options.get("open") is not None:
         changed.update(camera=None)  # what is open decides the first view
-    if given.random_weights:
+    if options.get("random_weights"):
         changed.update(random_weights=True, weights=given.weights)
     return replace(wanted, **changed)
 
@@ -204,6 +247,14 @@ def make_parser() -> argparse.ArgumentParser:
         description="List the files that hold a whole model: what each needs, and what is installed.",
     )
     listed.set_defaults(run=formats)
+    run = commands.add_parser(
+        "watch",
+        parents=[_checkpoint_options(), shared[1]],
+        help="watch a run while it is recorded, or play it afterwards",
+        description="Serve a page that plays a run that tensorview.watch records, or a folder of checkpoints.",
+    )
+    _add_serving(run)
+    run.set_defaults(run=watch)
     picture = commands.add_parser(
         "render",
         parents=shared,
@@ -248,6 +299,17 @@ def _model_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28, where the model says none"
     )
+    return parser
+
+
+def _checkpoint_options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("run_path", metavar="RUN", help="the directory of a run, or a folder of checkpoints")
+    group = parser.add_argument_group("checkpoints")
+    group.add_argument("--model", metavar="MODEL", help="the model that the checkpoints are of: net.py:Net")
+    group.add_argument("--probe", metavar="INPUT", help="the input to look at, as INPUT of explore")
+    group.add_argument("--trust", action="store_true", help="run code that checkpoints in a pickle carry")
+    group.add_argument("--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28")
     return parser
 
 

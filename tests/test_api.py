@@ -36,6 +36,7 @@ NAMES = [
     "open_image",
     "open_model",
     "screenshot",
+    "watch",
 ]
 HEAVY = ("torch", "vtkmodules", "trame", "trame_server", "trame_vtk", "torchvision", "numpy", "matplotlib", "aiohttp")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tensorview.app
@@ -259,3 +260,49 @@ def test_ctrl_c_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setattr(tensorview.app, "explore", interrupted)
     assert main([]) == 130
     assert capsys.readouterr().err == ""
+
+
+# watch -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple, dict]]:
+    """What `play` is called with, instead of serving."""
+    calls: list[tuple[tuple, dict]] = []
+    monkeypatch.setattr(tensorview.app, "play", lambda *args, **kwargs: calls.append((args, kwargs)))
+    return calls
+
+
+def test_watch_plays_a_run(place: Path, played: list) -> None:
+    tensorview.watch(torch.nn.Linear(2, 3), torch.rand(1, 2), "run", class_names="abc").close()
+    assert main(["watch", "run", "--theme", "light", "--port", "0", "--no-browser"]) == 0
+    ((recording,), given) = played[0]
+    assert recording.steps == (0,)
+    assert given["look"].theme == "light"
+    assert given["look"].class_names == ("a", "b", "c")
+    assert (given["port"], given["browser"], given["block"], given["open"]) == (0, False, True, None)
+
+
+def test_watch_plays_a_folder_of_checkpoints(place: Path, played: list) -> None:
+    subject = tensorview.open_model("lenet5")
+    Path("kept").mkdir()
+    torch.save(subject.module.state_dict(), "kept/step-30.pt")
+    assert main(["watch", "kept", "--model", "lenet5", "--probe", "sample:4"]) == 0
+    ((recording,), given) = played[0]
+    assert recording.steps == (30,)
+    assert subject.top(recording.trace(30)["output"].values, k=1)[0].name == "4"
+    assert given["look"].class_names == subject.class_names
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("watch none", "none is not a folder that exists"),
+        ("watch .", "has no run in it"),
+        ("watch . --probe x.png", "needs a --model"),
+        ("watch . --model lenet5", "has no checkpoint"),
+    ],
+)
+def test_what_cannot_be_watched(place: Path, words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    assert said in capsys.readouterr().err

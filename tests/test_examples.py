@@ -16,9 +16,15 @@ PICTURES = {
     "compare_encodings": {f"{name}.png": (1280, 720) for name in ("kind", "sequential", "signed", "fixed")},
     "scene_file": {"view.png": (1280, 720)},
     "explore_own_model": {},
+    "watch_training": {},
 }
-SAYS = {"capture_values": "(('0', '1'),", "scene_file": "LeNet-5 says 8", "figure": "figure.png is written"}
-ARGUMENTS = {"explore_own_model": ["--no-browser", "--once"]}
+SAYS = {
+    "capture_values": "(('0', '1'),",
+    "scene_file": "LeNet-5 says 8",
+    "figure": "figure.png is written",
+    "watch_training": "81 steps are recorded",
+}
+ARGUMENTS = {"explore_own_model": ["--no-browser", "--once"], "watch_training": ["--no-browser"]}
 
 
 def test_every_example_is_run_here() -> None:

@@ -1,5 +1,5 @@
 """The page: a person's events on one side, a session on the other. The only folder that imports trame."""
 
-from .explore import Viewer, explore
+from .explore import Viewer, explore, play
 
-__all__ = ["Viewer", "explore"]
+__all__ = ["Viewer", "explore", "play"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..opening import Subject, open_model
 from ..scene import Camera, Look
+from .recorded import RecordedSession, Recording
 from .session import Session
 
 
@@ -86,6 +87,33 @@ def explore(
     """
     subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
     session = Session(subject, x, (look or Look()).changed(**choices), camera, open)
+    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+
+
+def play(
+    recording: Recording,
+    *,
+    open: str | Iterable[str] | None = None,
+    look: Look | None = None,
+    camera: Camera | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    token: str | None = None,
+    browser: bool = True,
+    block: bool = False,
+    **choices: Any,
+) -> Viewer:
+    """Show a recording on a page of its own, from its newest step on; it is followed while it grows.
+
+    Args:
+        recording: a `Run` or a `CheckpointRun`. The other arguments are those of `explore`.
+
+    Raises:
+        OpenError: no step has been recorded, or the newest cannot be read.
+        SceneError: a layer to open or a choice does not exist.
+        ServerError: the page cannot be served.
+    """
+    session = RecordedSession(recording, (look or Look()).changed(**choices), camera, open)
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
 
 

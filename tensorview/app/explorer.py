@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from trame.app import TrameApp
@@ -18,10 +18,13 @@ from ..stage.stage import Stage
 from . import rules, texts, wire
 from .downloads import picture_file, scene_file
 from .layout import LOST, build_layout
+from .recorded import RecordedSession
 from .session import Session
+from .timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 MOST_BARS = 10
 LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement", "sort", "most_maps")
 
@@ -47,6 +50,8 @@ class Explorer(TrameApp):
         for name in rules.TRIGGERS:
             self.ctrl.trigger(name)(getattr(self, name))
         self.state.change(*LOOKS)(self._look_changed)
+        if isinstance(session, RecordedSession):
+            self.timeline = Timeline(self, session)
         build_layout(self, self._stage)
 
     def _fill_state(self) -> None:
@@ -119,21 +124,24 @@ class Explorer(TrameApp):
         self.publish(wire.with_animation(message, old, self.session.scene, duration))
         self._describe()
 
-    async def show(self, make_input: Callable[[], Any], t: float = 0.0) -> bool:
+    async def in_worker(self, function: Callable[[], T]) -> T:
+        """Call a function in the worker's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, function)
+
+    async def show(self, make_input: Callable[[], Any], t: float = 0.0, ack: bool = False) -> bool:
         """Show a new input.
 
         Args:
             make_input: gives the input; called, like the forward pass, in the worker's thread.
             t: time of the pointer event that caused it, on the page's clock; 0 for none.
+            ack: whether the page is to say when it has drawn it.
 
         Returns:
             Whether it is shown; if not, the page says why.
         """
         async with self._passes:
             try:
-                trace, failure = await asyncio.get_running_loop().run_in_executor(
-                    self._worker, lambda: self.session.run(make_input())
-                )
+                trace, failure = await self.in_worker(lambda: self.session.run(make_input()))
             except TensorviewError as error:
                 self.say(str(error))
                 return False
@@ -142,7 +150,7 @@ class Explorer(TrameApp):
             if shown.patches is None:
                 self._scene_changed(old, 0)
             else:
-                self.publish(wire.patches_message(shown.patches, self.serial, t))
+                self.publish(wire.patches_message(shown.patches, self.serial, t, ack))
                 self._describe_values()
             if failure:
                 self.say(failure)
@@ -272,9 +280,7 @@ class Explorer(TrameApp):
         self.state.flush()
         await asyncio.sleep(0.05)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._worker, lambda: picture_file(self.session, options, camera)
-            )
+            return await self.in_worker(lambda: picture_file(self.session, options, camera))
         except TensorviewError as error:
             self.say(str(error))
             return None

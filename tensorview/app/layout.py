@@ -11,6 +11,8 @@ from trame.widgets import vuetify3 as v3
 from ..stage.stage import Stage
 from .overlays import build_card, build_help, build_legend, build_picture_dialog
 from .panel import build_panel
+from .playbar import build_playbar
+from .recorded import RecordedSession
 from .view import MODULE, StageView
 
 if TYPE_CHECKING:
@@ -54,13 +56,16 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
     with VAppLayout(explorer.server, theme=("theme",), vuetify_config=VUETIFY) as layout:
         layout.root.classes = "tv-app"
         with v3.VMain(classes="tv-main"):
-            with html.Div(classes="tv-stage-area"):
-                StageView(stage, ref="local_view", context_name=explorer.server.name)
-                _header(subject.title or subject.name)
-                build_card()
-                build_legend()
-                _readout()
-                _busy()
+            with html.Div(classes="tv-column"):
+                with html.Div(classes="tv-stage-area"):
+                    StageView(stage, ref="local_view", context_name=explorer.server.name)
+                    _header(subject.title or subject.name, explorer.session.has_scene_file)
+                    build_card()
+                    build_legend()
+                    _readout()
+                    _busy()
+                if isinstance(explorer.session, RecordedSession):
+                    build_playbar()
             build_panel(explorer.session)
             build_help(has_pad=explorer.session.takes_drawings)
             build_picture_dialog()
@@ -68,7 +73,7 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
     explorer.ui = layout
 
 
-def _header(title: str) -> None:
+def _header(title: str, has_scene_file: bool) -> None:
     with html.Header(classes="tv-header"):
         with html.Div(classes="tv-brand"):
             html.Span("tensorview", classes="tv-brand__name")
@@ -87,7 +92,8 @@ def _header(title: str) -> None:
                 "theme = theme === 'dark' ? 'light' : 'dark'",
             )
             _tool("save-picture", "mdi-camera-outline", "Take a picture", "show_picture = true")
-            _tool("save-scene", "mdi-content-save-outline", "Save this view as a scene file", SAVE_SCENE)
+            if has_scene_file:
+                _tool("save-scene", "mdi-content-save-outline", "Save this view as a scene file", SAVE_SCENE)
             _tool("help", "mdi-help-circle-outline", "Help", "show_help = true")
 
 

@@ -17,7 +17,7 @@ from .guard import Guard
 
 # A redirect after a link on another site would still count as that site's request, and SameSite=Strict would
 # keep the cookie back; a page that moves on by itself is this site's.
-ENTRANCE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>tensorview</title>
+ENTRANCE = """<!doctype html><html lang="en"><meta charset="utf-8"><link rel="icon" href="logo.png"><title>tensorview</title>
 <meta http-equiv="refresh" content="0; url=index.html"><p><a href="index.html">Open the page</a></p></html>"""
 
 

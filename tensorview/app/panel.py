@@ -8,6 +8,8 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
+from .playbar import build_run_page
+from .recorded import RecordedSession
 from .rules import MAP_COUNTS
 from .session import Session
 
@@ -52,14 +54,24 @@ class Drop(AbstractElement):
 
 
 def build_panel(session: Session) -> None:
-    """Build the panel for a session: a pad only where a drawing is an input, samples only where it has some."""
+    """Build the panel for a session: a pad only where a drawing is an input, samples only where it has some.
+
+    Of a recording there is a page about its steps instead.
+    """
+    recorded = isinstance(session, RecordedSession)
     with html.Aside(classes="tv-panel", raw_attrs=['aria-label="Input and layers"']):
         with v3.VTabs(v_model=("panel",), grow=True, density="compact"):
-            v3.VTab("Input", value="input", raw_attrs=['data-testid="tab-input"'])
+            if recorded:
+                v3.VTab("Run", value="run", raw_attrs=['data-testid="tab-run"'])
+            else:
+                v3.VTab("Input", value="input", raw_attrs=['data-testid="tab-input"'])
             v3.VTab("Layers", value="layers", raw_attrs=['data-testid="tab-layers"'])
-        with html.Div(v_show="panel === 'input'", classes="tv-panel__page"):
-            _input(session)
-            _prediction()
+        with html.Div(v_show="panel !== 'layers'", classes="tv-panel__page"):
+            if isinstance(session, RecordedSession):
+                build_run_page(session, _prediction)
+            else:
+                _input(session)
+                _prediction()
         with html.Div(v_show="panel === 'layers'", classes="tv-panel__page"):
             _look()
             _layers()

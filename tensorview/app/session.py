@@ -42,10 +42,15 @@ class Session:
         camera: where the page looks from at first; `None` for a view that has everything in frame.
         open: layers and modules to open, by name; `"*"` opens all.
 
+    Attributes:
+        has_scene_file: whether a scene file can say what is shown.
+
     Raises:
         CaptureError: the forward pass raised before a layer had run.
         SceneError: there is no layer or module of a name.
     """
+
+    has_scene_file = True
 
     def __init__(
         self,

@@ -54,13 +54,14 @@ def with_animation(message: dict[str, Any], old: Scene, new: Scene, milliseconds
     return {**message, "animation": animation}
 
 
-def patches_message(patches: Sequence[Patch], serial: int, t: float = 0.0) -> dict[str, Any]:
+def patches_message(patches: Sequence[Patch], serial: int, t: float = 0.0, ack: bool = False) -> dict[str, Any]:
     """Changed rectangles.
 
     Args:
         t: time of the pointer event that they answer, on the page's own clock in milliseconds; 0 for none.
+        ack: whether the page says when it has drawn them.
     """
-    return {"kind": "patches", "serial": serial, "t": t, "patches": [patch_arrays(p) for p in patches]}
+    return {"kind": "patches", "serial": serial, "t": t, "ack": ack, "patches": [patch_arrays(p) for p in patches]}
 
 
 def patch_arrays(patch: Patch) -> dict[str, Any]:

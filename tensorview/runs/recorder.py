@@ -62,6 +62,8 @@ class Recorder:
         self._probe: Probe | None = Probe(model, probe, in_eval)
         self._owner = os.getpid()
         self._sharded = is_sharded(model)  # such a model runs in all processes or in none
+        if self._sharded and resume:
+            raise OpenError("a run of a sharded model cannot be resumed: record to another directory.")
         if not (_is_first_process() or self._sharded):
             self._probe = None
         started = time.perf_counter()
@@ -69,7 +71,10 @@ class Recorder:
         if trace is not None and _is_first_process():
             self._begin(self._about(trace, every, keep, class_names), keep, resume)
             if self.number == 0:
-                self._keep_trace(trace)
+                try:
+                    self._keep_trace(trace)
+                except Exception as error:
+                    self._give_up(error)
         self.seconds = time.perf_counter() - started
 
     # For the loop --------------------------------------------------------------------------------------------------
@@ -83,14 +88,14 @@ class Recorder:
         """
         started = time.perf_counter()
         self.number = self.number + 1 if number is None else int(number)
-        try:
-            if self.number >= self._next or self.number < self._looked:
-                self._next = (self.number // self._every + 1) * self._every
-                self._keep_trace(self._look())
-            if metrics and self._writer is not None:
+        if self.number >= self._next or self.number < self._looked:
+            self._next = (self.number // self._every + 1) * self._every
+            self._record()
+        if metrics and self._writer is not None:
+            try:
                 self._writer.say(self.number, self._numbers(metrics))
-        except Exception as error:
-            self._give_up(error)
+            except Exception as error:
+                self._give_up(error)
         self.seconds += time.perf_counter() - started
 
     def close(self, record_last: bool = False) -> None:
@@ -102,10 +107,7 @@ class Recorder:
         if os.getpid() != self._owner:
             return
         if record_last and self.number > self._looked:
-            try:
-                self._keep_trace(self._look())
-            except Exception as error:
-                self._give_up(error)
+            self._record()
         self._probe = None
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -171,15 +173,17 @@ class Recorder:
         self._looked = self.number
         return None if self._probe is None else self._probe()
 
+    def _record(self) -> None:
+        try:
+            self._keep_trace(self._look())
+        except Exception as error:
+            self._give_up(error)
+
     def _keep_trace(self, trace: Trace | None) -> None:
         if trace is None or self._probe is None or self._writer is None:
             return
-        try:
-            full = with_parameters(trace, self._probe.model, self._content)
-            self._writer.add(self.number, within_budget(full, self._budget))
-        except Exception as error:
-            self._give_up(error)
-            return
+        full = with_parameters(trace, self._probe.model, self._content)
+        self._writer.add(self.number, within_budget(full, self._budget))
         self._size = self._writer.bytes, self._writer.written
 
     def _numbers(self, metrics: dict[str, Any]) -> dict[str, float]:

@@ -258,13 +258,14 @@
         else if (this.atHome && !camera) this.resetView();
         else this.draw();
       },
-      showPatches({ serial, patches, t }) {
+      showPatches({ serial, patches, t, ack }) {
         if (serial !== this.serial) return; // of a scene that is on its way, complete
         for (const patch of patches) this.surfaces[patch.page].patch(patch);
         this.draw();
         this.hover.event = this.hover.last || null;
         this.askHover();
         if (t) requestAnimationFrame(() => push(this.latencies, performance.now() - t));
+        if (ack) requestAnimationFrame(() => this.trame.trigger("timeline_drawn", []));
       },
 
       draw() {

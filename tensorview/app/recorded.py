@@ -1,0 +1,129 @@
+"""A session whose traces come from a recording. What shows them does not know the difference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from torch import nn
+
+from ..capture import Trace
+from ..errors import OpenError
+from ..opening import Subject
+from ..opening.preprocessing import InputSpec, to_picture
+from ..runs import Metrics
+from ..scene import Camera, Look
+from .session import Session, Shown
+
+WAIT_SECONDS = 10.0
+
+
+class Recording(Protocol):
+    """What plays: a `Run`, or a `CheckpointRun`."""
+
+    path: Path
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def content(self) -> tuple[str, ...]: ...
+    @property
+    def steps(self) -> tuple[int, ...]: ...
+    @property
+    def growing(self) -> bool: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    def trace(self, step: int, content: str = "activations") -> Trace: ...
+    def nbytes(self, step: int) -> int: ...
+    def refresh(self) -> bool: ...
+
+
+class RecordedSession(Session):
+    """A recording with one of its steps in it; an input of this session is the number of a step.
+
+    Attributes:
+        recording: where the steps come from.
+        content: which part of a step is shown: "activations", "weights" or "gradients".
+        step: the step that is shown.
+
+    Raises:
+        OpenError: no step has been recorded, or the newest cannot be read.
+        SceneError: there is no layer or module of a name.
+    """
+
+    takes_drawings = False
+    takes_pictures = False
+    has_scene_file = False
+
+    def __init__(
+        self,
+        recording: Recording,
+        look: Look | None = None,
+        camera: Camera | None = None,
+        open: str | Iterable[str] | None = None,
+        wait: float = WAIT_SECONDS,
+    ) -> None:
+        self.recording = recording
+        self.content = recording.content[0]
+        self._content_shown = self.content
+        self._looks: dict[str, Look] = {}
+        _wait_for_a_step(recording, wait)
+        self.step = self._loaded = recording.steps[-1]
+        name = recording.path.resolve().name
+        subject = Subject(name, nn.Identity(), InputSpec(()), recording.class_names, recording.title)
+        if self.content != "activations" and look is None:
+            look = Look(encoding="signed")
+        super().__init__(subject, None, look, camera, open)
+        self.preview = _picture(self.scene.trace)
+
+    def first_input(self) -> int:
+        return self.step
+
+    def empty_input(self) -> int:
+        return self.step
+
+    def run(self, x: Any) -> tuple[Trace, str]:
+        """The trace of step `x`; may be called from another thread, one call at a time. Raises OpenError."""
+        trace = self.recording.trace(x, self.content)
+        self._loaded = x
+        return trace, ""
+
+    def show(self, trace: Trace, failure: str = "") -> Shown:
+        """Take a step's trace into the scene; another content has a look of its own."""
+        self.step = self._loaded
+        self.preview = _picture(trace)
+        if self.content != self._content_shown:
+            self._looks[self._content_shown] = self.scene.look
+            self._content_shown = self.content
+            shown = super().show(trace, failure)
+            if self.content in self._looks:
+                look = self._looks[self.content]
+                self.change(open=look.open, expanded=look.expanded, encoding=look.encoding)
+            elif self.content != "activations":
+                self.change(encoding="signed")
+            return shown
+        return super().show(trace, failure)
+
+
+def _wait_for_a_step(recording: Recording, seconds: float) -> None:
+    """A run that has just begun may have no step yet."""
+    end = time.monotonic() + seconds
+    while not recording.steps:
+        if not recording.growing or time.monotonic() > end:
+            raise OpenError(f"{recording.path} holds no recorded step yet.")
+        time.sleep(0.1)
+        recording.refresh()
+
+
+def _picture(trace: Trace) -> np.ndarray | None:
+    """The first input as a picture, its least value black and its greatest white; `None` for what is no picture."""
+    values = trace.inputs[0].values if trace.inputs else None
+    if values is None or not InputSpec(values.shape).is_image or not values.size:
+        return None
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    return to_picture(values, InputSpec(values.shape, low=low, high=high if high > low else low + 1))
