@@ -5,47 +5,75 @@ A parameter `conv1.weight` is the layer "weights/conv1.weight", its gradient "gr
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..capture import Layer, ModuleInfo, Trace
 
 CONTENTS = ("activations", "weights", "gradients")
+BYTES = 4  # of a number; parameters of float64 have 8, which their share of the budget does not know
 
 
-def with_parameters(trace: Trace, model: nn.Module, content: Collection[str]) -> Trace:
-    """The trace, with the parameters of the model where `content` asks for them; without its own layers where not."""
-    kinds = {layer.module_name: layer.kind for layer in reversed(trace.layers)}
+def with_parameters(trace: Trace, model: nn.Module, content: Collection[str], budget: int | None = None) -> Trace:
+    """The trace, with the parameters of the model where `content` asks for them; without its own layers where not.
+
+    Args:
+        budget: most bytes of the weights, and of the gradients. Large ones keep their first rows, since an average
+            of them would say nothing; the trace's warnings say which.
+    """
     layers = trace.layers if "activations" in content else ()
-    for name, parameter in model.named_parameters():
-        kind = kinds.get(name.rpartition(".")[0], "other")
-        if "weights" in content:
-            layers += (_layer("weights", name, kind, parameter, parameter),)
-        if "gradients" in content:
-            layers += (_layer("gradients", name, kind, parameter, parameter.grad),)
     outputs = trace.outputs if "activations" in content else ()
-    return replace(trace, layers=layers, outputs=outputs)
+    kinds = {layer.module_name: layer.kind for layer in reversed(trace.layers)}
+    named = list(model.named_parameters())
+    most = math.inf if budget is None else largest([p.numel() for _, p in named], budget // BYTES)
+    notes: list[str] = []
+    for part in CONTENTS[1:]:
+        if part in content:
+            layers += tuple(_layer(part, name, kinds, parameter, most, notes) for name, parameter in named)
+    return replace(trace, layers=layers, outputs=outputs, warnings=(*trace.warnings, *notes))
 
 
-def _layer(content: str, name: str, kind: str, parameter: torch.Tensor, tensor: torch.Tensor | None) -> Layer:
+def largest(sizes: Sequence[int], budget: int) -> int:
+    """How many numbers each may have at most so that all of them together stay within the budget."""
+    left, ordered = budget, sorted(sizes)
+    for i, size in enumerate(ordered):
+        if size * (len(ordered) - i) > left:
+            return left // (len(ordered) - i)
+        left -= size
+    return max(ordered, default=0)
+
+
+def _layer(
+    content: str, name: str, kinds: dict[str, str], parameter: nn.Parameter, most: float, notes: list[str]
+) -> Layer:
+    tensor = parameter if content == "weights" else parameter.grad
+    shape = tuple(parameter.shape)
+    if parameter.numel() > most:
+        rows = int(most // max(1, math.prod(shape[1:])))
+        what = f"the first {rows} of {shape[0]} rows" if rows else "nothing"
+        notes.append(f"of {content}/{name} {what} is kept: all of its values exceed the budget")
+        tensor = tensor[:rows] if tensor is not None and rows else None
+        shape = (rows, *shape[1:]) if rows else shape
+    owner = name.rpartition(".")[0]
     return Layer(
         name=f"{content}/{name}",
-        kind=kind,
+        kind=kinds.get(owner, "other"),
         module_type=content.removesuffix("s"),
-        module_name=name.rpartition(".")[0],
+        module_name=owner,
         call=1,
-        shape=tuple(parameter.shape),
+        shape=shape,
         dtype=str(parameter.dtype).removeprefix("torch."),
         values=None if tensor is None else _values(tensor),
         info=ModuleInfo(text=f"{content.removesuffix('s')} {name}"),
     )
 
 
-def _values(tensor: torch.Tensor) -> np.ndarray | None:
+def _values(tensor: Tensor) -> np.ndarray | None:
     tensor = tensor.detach()
     if tensor.is_sparse:
         tensor = tensor.to_dense()

@@ -26,11 +26,12 @@ class Probe:
             processes.
         x: the input with its batch dimension, as `capture` takes it; the first sample is recorded.
         in_eval: whether the pass runs in eval mode; False leaves the mode as it is.
+        budget: most bytes of the activations, see `Tracer`.
     """
 
-    def __init__(self, model: nn.Module, x: Any, in_eval: bool = True) -> None:
+    def __init__(self, model: nn.Module, x: Any, in_eval: bool = True, budget: int | None = None) -> None:
         self.model = unwrapped(model)
-        self._tracer = Tracer(self.model)
+        self._tracer = Tracer(self.model, budget=budget)
         self._x = cloned(_tensors(x))
         self._in_eval = in_eval
 

@@ -18,12 +18,13 @@ from torch import nn
 
 from ..capture import Trace
 from ..errors import CaptureError, OpenError
-from .budget import BUDGET, within_budget
 from .contents import CONTENTS, with_parameters
 from .directory import FORMAT
 from .probe import Probe, is_sharded
 from .viewer import open_viewer
 from .writer import Writer
+
+BUDGET = 4_000_000
 
 
 class Recorder:
@@ -59,7 +60,7 @@ class Recorder:
         self._looked = 0
         self._odd: set[str] = set()
         self._writer: Writer | None = None
-        self._probe: Probe | None = Probe(model, probe, in_eval)
+        self._probe: Probe | None = Probe(model, probe, in_eval, budget)
         self._owner = os.getpid()
         self._sharded = is_sharded(model)  # such a model runs in all processes or in none
         if self._sharded and resume:
@@ -182,8 +183,8 @@ class Recorder:
     def _keep_trace(self, trace: Trace | None) -> None:
         if trace is None or self._probe is None or self._writer is None:
             return
-        full = with_parameters(trace, self._probe.model, self._content)
-        self._writer.add(self.number, within_budget(full, self._budget))
+        full = with_parameters(trace, self._probe.model, self._content, self._budget)
+        self._writer.add(self.number, full)
         self._size = self._writer.bytes, self._writer.written
 
     def _numbers(self, metrics: dict[str, Any]) -> dict[str, float]:
@@ -241,7 +242,8 @@ def watch(
             pass has left some), or several of them.
         keep: how many recorded steps to keep; the first and the last stay, and others spread evenly between them.
             `None` keeps all.
-        budget: most numbers in a recorded step; maps of larger layers are averaged, which the trace's warnings say.
+        budget: most bytes of the activations in a recorded step, and as many of the weights and of the gradients.
+            Larger layers are reduced to what a closed box shows of them, which the trace's warnings say.
         class_names: one for each output of a classifier.
         in_eval: run the probe in eval mode, whatever mode the model is in. False: in the mode that it is in.
         resume: go on with the run that is in the directory.
@@ -282,7 +284,7 @@ def _checked(content: str | Iterable[str], every: int, keep: int | None, budget:
     if keep is not None and keep < 2:
         raise OpenError(f"keep is {keep}; it is 2 or more, for the first and the last step.")
     if budget < 1:
-        raise OpenError(f"budget is {budget}; it is a count of numbers, 1 or more.")
+        raise OpenError(f"budget is {budget}; it is a number of bytes, 1 or more.")
     return tuple(name for name in CONTENTS if name in wanted)
 
 

@@ -263,33 +263,38 @@ def test_keep_leaves_the_first_the_last_and_some_between(net: Net, probe: torch.
     assert gaps.max() <= 2.01 * np.median(gaps)
 
 
-def test_a_large_layer_is_averaged_to_the_budget(tmp_path: Path) -> None:
+def test_a_step_stays_within_the_budget(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 20 * 22, 5)).eval()
     x = torch.rand(1, 1, 20, 22)
     full = tv.capture(model, x)
-    watch(model, x, tmp_path, budget=2000).close()
-    trace = Run.open(tmp_path).trace(0)
-    assert sum(layer.values.size for layer in (*trace.inputs, *trace) if layer.values is not None) <= 2000
+    with watch(model, x, tmp_path, every=1, budget=20_000) as run:
+        run.step()
+    trace = Run.open(tmp_path).trace(1)
+    layers = (*trace.inputs, *trace)
+    values = [layer.values for layer in layers if layer.values is not None]
+    reduced = [part for layer in layers for part in (layer.reduced or {}).values()]
+    assert sum(array.nbytes for array in (*values, *reduced)) <= 20_000
     np.testing.assert_array_equal(trace["3"].values, full["3"].values)
     np.testing.assert_array_equal(trace["input"].values, full["input"].values)
-    small = trace["0"].values
-    factor = -(-20 // small.shape[1])
-    values = full["0"].values
-    for row, column in ((0, 0), (1, 2), (small.shape[1] - 1, small.shape[2] - 1)):
-        block = values[:, row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
-        np.testing.assert_allclose(small[:, row, column], block.mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
-    assert trace["2"].values is None
-    assert f"0 is recorded as the mean over {factor} × {factor} cells" in trace.warnings
-    assert "the values of 2 are not recorded: 3,520 of them are beyond the budget" in trace.warnings
-    assert "kernel_size" not in trace["0"].info.hyper, "its window does not hold between averaged maps"
+    assert reduced
+    for layer in trace:
+        if layer.reduced is not None:
+            np.testing.assert_allclose(layer.reduced["mean"], full[layer.name].values.mean(axis=0), atol=1e-6)
+        elif layer.values is not None:
+            np.testing.assert_array_equal(layer.values, full[layer.name].values)
+    assert any("budget" in warning for warning in trace.warnings)
 
 
 def test_large_weights_keep_their_first_rows(tmp_path: Path) -> None:
-    model = nn.Linear(50, 40)
-    watch(model, torch.rand(1, 50), tmp_path, content="weights", budget=1000).close()
-    weight = Run.open(tmp_path).trace(0, "weights")["weight"].values
-    np.testing.assert_array_equal(weight, model.weight.detach().numpy()[: len(weight)])
-    assert 15 <= len(weight) <= 20
+    model = nn.Sequential(nn.Linear(50, 40), nn.Linear(40, 3))
+    watch(model, torch.rand(1, 50), tmp_path, content="weights", budget=4000).close()
+    trace = Run.open(tmp_path).trace(0, "weights")
+    assert sum(layer.values.nbytes for layer in trace) <= 4000
+    first = trace["0.weight"].values
+    assert 10 <= len(first) < 40
+    np.testing.assert_array_equal(first, model[0].weight.detach().numpy()[: len(first)])
+    np.testing.assert_array_equal(trace["1.weight"].values, model[1].weight.detach().numpy())
+    assert f"of weights/0.weight the first {len(first)} of 40 rows is kept" in trace.warnings[0]
 
 
 @pytest.mark.parametrize(
