@@ -222,7 +222,7 @@
         this.cameraSubscription = this.view.renderer.getActiveCamera().onModified(() => this.cameraMoved());
       },
       async sync() {
-        const message = await this.trame.trigger("stage_sync", [this.size()]);
+        const message = await this.ask("stage_sync", [this.size()]);
         if (!message) return;
         this.receive(message);
         this.atHome = message.home;
@@ -265,7 +265,7 @@
         this.hover.event = this.hover.last || null;
         this.askHover();
         if (t) requestAnimationFrame(() => push(this.latencies, performance.now() - t));
-        if (ack) requestAnimationFrame(() => this.trame.trigger("timeline_drawn", []));
+        if (ack) requestAnimationFrame(() => this.ask("timeline_drawn", []));
       },
 
       draw() {
@@ -327,13 +327,18 @@
         this.draw();
         this.rememberCamera();
       },
+      /** What a trigger answers; nothing where the connection has closed, as when the page is being left. */
+      ask(name, args) {
+        return this.trame.trigger(name, args).catch(() => null);
+      },
       firstCamera() {
-        return this.trame.trigger("first_camera", [this.size()]);
+        return this.ask("first_camera", [this.size()]);
       },
       /** Goes to the first view, and stays with it while layers open, until the person moves the camera. */
       async resetView() {
         this.atHome = true;
-        this.look(await this.firstCamera());
+        const camera = await this.firstCamera();
+        if (camera) this.look(camera);
       },
       cameraMoved() {
         if (!this.depth) return;
@@ -350,7 +355,7 @@
       },
       /** Tells the server where the camera is, null for at home: a page that is loaded again begins there. */
       rememberCamera() {
-        return this.trame.trigger("camera_moved", [this.atHome ? null : this.camera()]);
+        return this.ask("camera_moved", [this.atHome ? null : this.camera()]);
       },
       sortLayers() {
         const eye = this.view.renderer.getActiveCamera().getPosition()[2];
@@ -406,7 +411,7 @@
       pointerLeft() {
         this.hover.event = this.hover.last = null;
         this.showHover(null);
-        if (this.hovered) this.trame.trigger("pointer_left", []);
+        if (this.hovered) this.ask("pointer_left", []);
         this.hovered = false;
       },
       travelled(event) {
@@ -416,7 +421,7 @@
         const clicked = this.press && this.press.button === 0 && this.travelled(event) <= CLICK_PIXELS;
         this.press = null;
         if (!clicked) return;
-        this.trame.trigger("stage_clicked", [this.spot(event.clientX, event.clientY), this.camera()]);
+        this.ask("stage_clicked", [this.spot(event.clientX, event.clientY), this.camera()]);
       },
       /** The place in the view, in CSS pixels from its top left corner, and the view's size. */
       spot(clientX, clientY) {
@@ -430,7 +435,7 @@
         const [x, y] = hover.event;
         hover.event = null;
         try {
-          const answer = await this.trame.trigger("stage_hovered", [this.spot(x, y), this.camera()]);
+          const answer = await this.ask("stage_hovered", [this.spot(x, y), this.camera()]);
           this.hovered = Boolean(answer);
           if (hover.last) this.showHover(answer);
         } finally {
@@ -466,8 +471,8 @@
         if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, [role=dialog]")) return;
         const actions = {
           r: () => this.resetView(),
-          o: () => this.trame.trigger("open_all", []),
-          c: () => this.trame.trigger("close_all", []),
+          o: () => this.ask("open_all", []),
+          c: () => this.ask("close_all", []),
           h: () => this.trame.state.set("show_help", true),
           "?": () => this.trame.state.set("show_help", true),
         };
