@@ -2,7 +2,8 @@
 
 from .checkpoints import CheckpointRun
 from .contents import CONTENTS
+from .evaluation import Evaluation
 from .recorder import Recorder, watch
 from .run import Metrics, Run
 
-__all__ = ["CONTENTS", "CheckpointRun", "Metrics", "Recorder", "Run", "watch"]
+__all__ = ["CONTENTS", "CheckpointRun", "Evaluation", "Metrics", "Recorder", "Run", "watch"]

@@ -37,6 +37,7 @@ class CheckpointRun:
     """
 
     content = CONTENTS[:2]
+    evaluations: tuple[int, ...] = ()
     growing = False
     metrics = Metrics()
 

@@ -1,9 +1,10 @@
 """The files of a run, and how they are written so that nobody ever reads half of one.
 
-run.json                     what is recorded: the model, its inputs, how often
-metrics.jsonl                a line for every step that said anything: {"step": 50, "time": 1.2, "metrics": {...}}
-step-00000050.safetensors    the trace of a recorded step, as `Trace.save` writes it
-writer.lock                  who is writing, while somebody is
+run.json                          what is recorded: the model, its inputs, how often
+metrics.jsonl                     a line for every step that said anything: {"step": 50, "time": 1.2, "metrics": {...}}
+step-00000050.safetensors         the trace of a recorded step, as `Trace.save` writes it
+evaluation-00000050.safetensors   how a classifier did on held-out data, where the training says so
+writer.lock                       who is writing, while somebody is
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from ..errors import OpenError
 FORMAT = 1
 ABOUT, METRICS, LOCK = "run.json", "metrics.jsonl", "writer.lock"
 _STEP = re.compile(r"step-(\d{8,18})\.safetensors")
-_LEFT = re.compile(r"(step-\d+\.safetensors|run\.json)\.\d+\.tmp")
+_EVALUATION = re.compile(r"evaluation-(\d{8,18})\.safetensors")
+_LEFT = re.compile(r"((step|evaluation)-\d+\.safetensors|run\.json)\.\d+\.tmp")
 
 
 def step_path(folder: Path, step: int) -> Path:
@@ -29,10 +31,24 @@ def step_path(folder: Path, step: int) -> Path:
     return folder / f"step-{step:08d}.safetensors"
 
 
+def evaluation_path(folder: Path, step: int) -> Path:
+    """Where the evaluation of a step is kept."""
+    return folder / f"evaluation-{step:08d}.safetensors"
+
+
 def recorded_steps(folder: Path) -> list[int]:
     """The steps that have a file, in order; no file is opened. Raises OSError."""
+    return _numbers(folder, _STEP)
+
+
+def evaluation_steps(folder: Path) -> list[int]:
+    """The steps that have an evaluation, in order; no file is opened. Raises OSError."""
+    return _numbers(folder, _EVALUATION)
+
+
+def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
     with os.scandir(folder) as entries:
-        return sorted(int(found[1]) for entry in entries if (found := _STEP.fullmatch(entry.name)))
+        return sorted(int(found[1]) for entry in entries if (found := pattern.fullmatch(entry.name)))
 
 
 def leftovers(folder: Path) -> Iterator[Path]:

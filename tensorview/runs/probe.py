@@ -32,8 +32,12 @@ class Probe:
     def __init__(self, model: nn.Module, x: Any, in_eval: bool = True, budget: int | None = None) -> None:
         self.model = unwrapped(model)
         self._tracer = Tracer(self.model, budget=budget)
-        self._x = cloned(_tensors(x))
         self._in_eval = in_eval
+        self.look_at(x)
+
+    def look_at(self, x: Any) -> None:
+        """Take another input from now on. Raises CaptureError: it is no tensor."""
+        self._x = cloned(_tensors(x))
 
     def __call__(self) -> Trace:
         """What the model makes of the probe now. Raises CaptureError."""

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +20,7 @@ from ..capture import Trace
 from ..errors import CaptureError, OpenError
 from .contents import CONTENTS, with_parameters
 from .directory import FORMAT
+from .evaluation import Evaluation
 from .probe import Probe, is_sharded
 from .viewer import open_viewer
 from .writer import Writer
@@ -33,8 +34,16 @@ class Recorder:
     Training is left as it is found: hooks, modes, buffers, gradients and random generators are put back. What goes
     wrong while it records ends the recording with one warning, and never the training.
 
+    Beyond what `watch` has:
+
+    Args:
+        first: the number of the step that the model is at, where training goes on from a checkpoint.
+        share: most of the time, in (0, 1], that recording may take: a step that comes earlier waits until it may.
+        about: what else `run.json` says, as JSON.
+
     Attributes:
         path: the run directory.
+        every: how many steps of training come to a recorded one; may be changed at any time.
         number: how many steps have been counted.
         seconds: how long recording has taken in all.
     """
@@ -52,12 +61,16 @@ class Recorder:
         class_names: Iterable[str] = (),
         in_eval: bool = True,
         resume: bool = False,
+        first: int = 0,
+        share: float | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.number, self.seconds = 0, 0.0
+        self.number, self.seconds = first, 0.0
         self._content = _checked(content, every, keep, budget)
-        self._every, self._next, self._budget = every, every, budget
-        self._looked = 0
+        self.every, self._budget, self._share = every, budget, share
+        self._may_look = 0.0  # the time before which recording would take more than its share
+        self._looked = first
         self._odd: set[str] = set()
         self._writer: Writer | None = None
         self._probe: Probe | None = Probe(model, probe, in_eval, budget)
@@ -70,8 +83,9 @@ class Recorder:
         started = time.perf_counter()
         trace = self._look()
         if trace is not None and _is_first_process():
-            self._begin(self._about(trace, every, keep, class_names), keep, resume)
-            if self.number == 0:
+            said = {**self._about(trace, every, keep, class_names), **(about or {})}
+            self._begin(said, keep, resume)
+            if self.number == first:
                 try:
                     self._keep_trace(trace)
                 except Exception as error:
@@ -89,14 +103,39 @@ class Recorder:
         """
         started = time.perf_counter()
         self.number = self.number + 1 if number is None else int(number)
-        if self.number >= self._next or self.number < self._looked:
-            self._next = (self.number // self._every + 1) * self._every
+        due = self.number // self.every > self._looked // self.every or self.number < self._looked
+        if due and started >= self._may_look:
             self._record()
-        if metrics and self._writer is not None:
+            if self._share is not None:
+                now = time.perf_counter()
+                self._may_look = now + (now - started) * (1 / self._share - 1)
+        self._say(metrics)
+        self.seconds += time.perf_counter() - started
+
+    def record(self, probe: Any = None) -> None:
+        """Record the step that was reached, also where it has been or is not due.
+
+        Args:
+            probe: another input to look at from now on, as `watch` takes it.
+
+        Raises:
+            CaptureError: the probe is no tensor.
+        """
+        started = time.perf_counter()
+        if probe is not None and self._probe is not None:
+            self._probe.look_at(probe)
+        self._record()
+        self.seconds += time.perf_counter() - started
+
+    def evaluate(self, evaluation: Evaluation, **metrics: Any) -> None:
+        """Write how the model did on held-out data at the step that was reached, and metrics with it."""
+        started = time.perf_counter()
+        if self._writer is not None:
             try:
-                self._writer.say(self.number, self._numbers(metrics))
+                self._writer.evaluate(self.number, evaluation)
             except Exception as error:
                 self._give_up(error)
+        self._say(metrics)
         self.seconds += time.perf_counter() - started
 
     def close(self, record_last: bool = False) -> None:
@@ -165,7 +204,6 @@ class Recorder:
         self._finalizer = weakref.finalize(self, self._writer.close)
         if resume and self._writer.steps:
             self.number = self._looked = self._writer.steps[-1]
-            self._next = (self.number // self._every + 1) * self._every
         if self._writer.moved is not None:
             print(f"tensorview: the run that was in {self.path} is now in {self._writer.moved}", file=sys.stderr)
 
@@ -186,6 +224,13 @@ class Recorder:
         full = with_parameters(trace, self._probe.model, self._content, self._budget)
         self._writer.add(self.number, full)
         self._size = self._writer.bytes, self._writer.written
+
+    def _say(self, metrics: dict[str, Any]) -> None:
+        if metrics and self._writer is not None:
+            try:
+                self._writer.say(self.number, self._numbers(metrics))
+            except Exception as error:
+                self._give_up(error)
 
     def _numbers(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The metrics as floats; one that is no number is left out, and named once."""

@@ -16,7 +16,8 @@ import numpy as np
 from ..capture import Trace
 from ..errors import OpenError
 from .contents import only
-from .directory import METRICS, read_about, recorded_steps, step_path
+from .directory import METRICS, evaluation_steps, read_about, recorded_steps, step_path
+from .evaluation import Evaluation, read_evaluation
 from .lock import is_alive, read_lock
 
 # A change within the clock tick of the last look would not show in the folder's time.
@@ -77,12 +78,14 @@ class Run:
         path: the directory.
         about: what `run.json` says.
         steps: the recorded steps that are there, in order.
+        evaluations: the steps that have an evaluation on held-out data, in order; empty where the loop gave none.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.about: Mapping[str, Any] = {}
         self.steps: tuple[int, ...] = ()
+        self.evaluations: tuple[int, ...] = ()
         self._looked_at = 0
         self._offset = -1  # of what has been read of the metrics; they have not been asked for
         self._metrics = Metrics()
@@ -157,6 +160,14 @@ class Run:
         except OSError:
             return 0
 
+    def evaluation(self, step: int) -> Evaluation:
+        """How the model did on held-out data at a step of `evaluations`.
+
+        Raises:
+            OpenError: the step has no evaluation, or its file is broken.
+        """
+        return read_evaluation(self.path, step)
+
     def refresh(self) -> bool:
         """Look for what is new; returns whether anything is. A run that was begun anew is read from the start."""
         try:
@@ -166,28 +177,29 @@ class Run:
         if about.get("id") != self.about.get("id"):
             self._begin()
             return True
-        steps = self._look()
-        changed = steps is not None and steps != self.steps
-        self.steps = self.steps if steps is None else steps
+        before = self.steps, self.evaluations
+        self._look()
+        changed = before != (self.steps, self.evaluations)
         return (self._tail() if self._offset >= 0 else False) or changed
 
     def _begin(self) -> None:
         self.about = read_about(self.path)
         self._looked_at, self._offset, self._metrics = 0, -1, Metrics()
-        self.steps = self._look() or ()
+        self.steps = self.evaluations = ()
+        self._look()
 
-    def _look(self) -> tuple[int, ...] | None:
-        """The steps; `None` if the folder has not changed since the last look."""
+    def _look(self) -> None:
+        """See which files are there, if the folder has changed since the last look."""
         try:
             changed = os.stat(self.path).st_mtime_ns
             if changed == self._looked_at:
-                return None
-            steps = tuple(recorded_steps(self.path))
+                return
+            steps, evaluations = recorded_steps(self.path), evaluation_steps(self.path)
         except OSError:
-            return None
+            return
+        self.steps, self.evaluations = tuple(steps), tuple(evaluations)
         settled = time.time() - changed / 1e9 > COARSE_SECONDS
         self._looked_at = changed if settled else 0
-        return steps
 
     def _tail(self) -> bool:
         """Read the lines of metrics that have come; a line without its end waits for it."""

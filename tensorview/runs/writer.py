@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from ..capture import Trace
-from .directory import ABOUT, METRICS, leftovers, read_about, recorded_steps, step_path, write_about
+from .directory import (
+    ABOUT,
+    METRICS,
+    evaluation_path,
+    evaluation_steps,
+    leftovers,
+    read_about,
+    recorded_steps,
+    step_path,
+    write_about,
+)
+from .evaluation import Evaluation, write_evaluation
 from .lock import WriterLock
 from .thinning import expendable
 
@@ -29,7 +40,8 @@ class Writer:
         folder: is made where it does not exist.
         about: what `run.json` says of the run.
         keep: how many steps are kept at most; `None` for all.
-        resume: go on with the run that is there; else its files move to a folder beside it, "first.1".
+        resume: go on with the run that is there; else its files move to a folder beside it, "first.1". A run that never
+            got beyond the model as it was before its first step gives way.
 
     Attributes:
         steps: those that have a file, in order.
@@ -64,6 +76,9 @@ class Writer:
             if resume:
                 before = read_about(self.folder)
                 begun = {name: before[name] for name in begun if name in before}
+            elif is_barren(self.folder):
+                for path in files_of(self.folder):
+                    path.unlink(missing_ok=True)
             else:
                 self.moved = move_aside(self.folder)
         write_about(self.folder, {**about, **begun})
@@ -102,11 +117,33 @@ class Writer:
         if os.write(self._metrics, written) < len(written):
             raise OSError(f"{self.folder / METRICS} could not be written whole")
 
+    def evaluate(self, step: int, evaluation: Evaluation) -> None:
+        """Write how the model did on held-out data. Raises OSError, SafetensorError."""
+        write_evaluation(self.folder, step, evaluation, evaluation_steps(self.folder))
+
     def close(self) -> None:
         """Let others write. Raises nothing."""
         with contextlib.suppress(OSError):
             os.close(self._metrics)
         self._lock.release()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files of a run, its description first. Raises OSError."""
+    steps = [step_path(folder, step) for step in recorded_steps(folder)]
+    evaluations = [evaluation_path(folder, step) for step in evaluation_steps(folder)]
+    return [path for path in (folder / ABOUT, folder / METRICS, *steps, *evaluations) if path.exists()]
+
+
+def is_barren(folder: Path) -> bool:
+    """Whether a run has nothing but what was recorded before its first step. Raises OSError."""
+    if any(recorded_steps(folder)) or any(evaluation_steps(folder)):
+        return False
+    try:
+        lines = (folder / METRICS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return True
+    return len(lines) <= 1 and all(line.startswith(b'{"step": 0,') for line in lines)
 
 
 def move_aside(folder: Path) -> Path:
@@ -116,7 +153,6 @@ def move_aside(folder: Path) -> Path:
         number += 1
     beside.mkdir()
     # The description goes first: nobody takes what is left for a run.
-    for path in (folder / ABOUT, folder / METRICS, *(step_path(folder, step) for step in recorded_steps(folder))):
-        if path.exists():
-            os.replace(path, beside / path.name)
+    for path in files_of(folder):
+        os.replace(path, beside / path.name)
     return beside
