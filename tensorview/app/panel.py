@@ -191,29 +191,30 @@ def _layers() -> None:
         raw_attrs=['data-testid="find-layer"'],
     )
     rows = "layers.filter((l) => query ? l.name.toLowerCase().includes(query.toLowerCase()) : l.shown)"
-    with v3.VVirtualScroll(items=(rows,), item_height=44, classes="tv-layers", raw_attrs=['data-testid="layers"']):
-        with v3.Template(raw_attrs=['v-slot:default="{ item }"']):
-            with html.Div(
-                classes="tv-layer",
-                style=("`padding-left: ${8 + 12 * (query ? 0 : item.depth)}px`",),
-                raw_attrs=[":class=\"{ 'tv-layer--selected': item.name === selected }\""],
+    with html.Div(classes="tv-layers", raw_attrs=['data-testid="layers"']):
+        with html.Div(
+            v_for=f"item in {rows}",
+            key="item.name",
+            classes="tv-layer",
+            style=("`padding-left: ${8 + 12 * (query ? 0 : item.depth)}px`",),
+            raw_attrs=[":class=\"{ 'tv-layer--selected': item.name === selected }\""],
+        ):
+            html.Span(classes="tv-dot", style=("`background: ${item.hue}`",))
+            with html.Button(
+                classes="tv-layer__name",
+                click="trigger('select_layer', [item.name])",
+                raw_attrs=[':data-testid="`layer-${item.name}`"', 'type="button"', ':title="item.name"'],
             ):
-                html.Span(classes="tv-dot", style=("`background: ${item.hue}`",))
-                with html.Button(
-                    classes="tv-layer__name",
-                    click="trigger('select_layer', [item.name])",
-                    raw_attrs=[':data-testid="`layer-${item.name}`"', 'type="button"', ':title="item.name"'],
-                ):
-                    html.Span("{{ item.name }}")
-                    html.Small("{{ item.kind }} · {{ item.shape }}")
-                v3.VBtn(
-                    icon=("item.open ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'",),
-                    size="x-small",
-                    variant="text",
-                    click="trigger('toggle_layer', [item.name])",
-                    raw_attrs=[
-                        ':data-testid="`toggle-${item.name}`"',
-                        ":aria-label=\"`${item.open ? 'Close' : 'Open'} ${item.name}`\"",
-                        ":aria-expanded=\"item.open ? 'true' : 'false'\"",
-                    ],
-                )
+                html.Span("{{ item.name }}")
+                html.Small("{{ item.kind }} · {{ item.shape }}")
+            html.Button(
+                classes="tv-layer__toggle mdi",
+                click="trigger('toggle_layer', [item.name])",
+                raw_attrs=[
+                    'type="button"',
+                    ":class=\"item.open ? 'mdi-arrow-collapse' : 'mdi-arrow-expand'\"",
+                    ':data-testid="`toggle-${item.name}`"',
+                    ":aria-label=\"`${item.open ? 'Close' : 'Open'} ${item.name}`\"",
+                    ":aria-expanded=\"item.open ? 'true' : 'false'\"",
+                ],
+            )

@@ -206,3 +206,14 @@ def test_maps_are_sorted_and_the_rest_hidden(digits: Visit) -> None:
         values = digits.scene.trace["conv2"].values[channel]
         assert said["channel"] == str(channel)
         assert float(said["value"]) == pytest.approx(float(values[int(said["row"]), int(said["column"])]), rel=1e-6)
+
+
+def test_the_list_has_every_layer_however_far_it_is_scrolled(digits: Visit) -> None:
+    digits.press("tab-layers")
+    digits.find("layers").evaluate("(list) => { list.scrollTop = list.scrollHeight }")
+    digits.press("tab-input")
+    digits.press("tab-layers")
+    names = [layer.name for layer in digits.scene.all_layers]
+    assert digits.find("layers").locator("[data-testid^=toggle-]").count() == len(names)
+    digits.press("toggle-conv1")
+    assert is_open(digits, "conv1")

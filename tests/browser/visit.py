@@ -85,7 +85,7 @@ class Visit:
         self.viewer = viewer
         self.faults: list[str] = []
         self.context = browser.new_context(**{"viewport": SIZE, **options})
-        self.context.set_default_timeout(15_000)
+        self.context.set_default_timeout(30_000)
         self.page = self.watched(self.context.new_page())
         self.page.add_init_script(CATCH_COMPONENTS)
         self.frame = self.page.main_frame
