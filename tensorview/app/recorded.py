@@ -48,7 +48,7 @@ class RecordedSession(Session):
 
     Attributes:
         recording: where the steps come from.
-        content: which part of a step is shown: "activations", "weights" or "gradients".
+        content: which part of a step is shown: one of `runs.CONTENTS`.
         step: the step that is shown.
 
     Raises:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import CaptureError
 from .failure import Failure, explain, unbatched_warning
+from .gradients import Loss, gradients_along
 from .inputs import arrange, batch_size, name_inputs
 from .keeping import Selection, Wanted, over_budget, share_out
 from .ledger import Ledger
@@ -103,6 +104,29 @@ class Tracer:
         """
         with _one_at_a_time:
             return self._trace(x)
+
+    def with_gradients(self, x: Any, loss: Loss) -> tuple[Trace, Trace]:
+        """Run the model on `x` as a call does, and once more with gradients, back from a loss.
+
+        The gradients of parameters (`.grad`) stay as they are; whether they require any makes no difference.
+
+        Args:
+            loss: makes a tensor of one number of what the model returned for the whole batch.
+
+        Returns:
+            What happened; and the same with the gradient of the loss with respect to every layer's output, and every
+            input, in place of its values. A layer that the loss does not depend on has none, which a warning says.
+
+        Raises:
+            CaptureError: as for a call; when the loss is none, or has no gradient; when the backward pass raises.
+        """
+        with _one_at_a_time:
+            trace = self._trace(x)
+            assert self._found is not None
+            plan = self._plan or self._chosen(self._found)
+            with torch.inference_mode(False), torch.enable_grad(), self._unchanged, self._in_python():
+                gradients = gradients_along(plan, self._sample, loss, self._model, arrange(self._model, x))
+            return trace, gradients
 
     def structure(self, x: Any = None, dtype: str | None = None) -> Trace:
         """What a pass on such an input would be: layers, shapes and edges, without values.

@@ -3,7 +3,8 @@
 from .checkpoints import CheckpointRun
 from .contents import CONTENTS
 from .evaluation import Evaluation
-from .recorder import Recorder, watch
+from .recorder import Recorder
 from .run import Metrics, Run
+from .watch import watch
 
 __all__ = ["CONTENTS", "CheckpointRun", "Evaluation", "Metrics", "Recorder", "Run", "watch"]

@@ -1,6 +1,7 @@
-"""What a step records besides activations: weights and their gradients, as layers of the same trace.
+"""What a step records besides activations, as layers of the same trace.
 
-A parameter `conv1.weight` is the layer "weights/conv1.weight", its gradient "gradients/conv1.weight".
+A parameter `conv1.weight` is the layer "weights/conv1.weight", its gradient "gradients/conv1.weight"; the gradient of a
+loss with respect to what the layer `conv1` returned is "activation_gradients/conv1".
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from ..capture import Layer, ModuleInfo, Trace
 
-CONTENTS = ("activations", "weights", "gradients")
+CONTENTS = ("activations", "weights", "gradients", "activation_gradients")
+OF_LAYERS = "activation_gradients/"
 BYTES = 4  # of a number; parameters of float64 have 8, which their share of the budget does not know
 
 
@@ -26,13 +28,13 @@ def with_parameters(trace: Trace, model: nn.Module, content: Collection[str], bu
         budget: most bytes of the weights, and of the gradients. Large ones keep their first rows, since an average
             of them would say nothing; the trace's warnings say which.
     """
-    layers = trace.layers if "activations" in content else ()
-    outputs = trace.outputs if "activations" in content else ()
+    layers = tuple(n for n in trace.layers if "activations" in content or n.name.startswith(OF_LAYERS))
+    outputs = trace.outputs if layers else ()
     kinds = {layer.module_name: layer.kind for layer in reversed(trace.layers)}
     named = list(model.named_parameters())
     most = math.inf if budget is None else largest([p.numel() for _, p in named], budget // BYTES)
     notes: list[str] = []
-    for part in CONTENTS[1:]:
+    for part in ("weights", "gradients"):
         if part in content:
             layers += tuple(_layer(part, name, kinds, parameter, most, notes) for name, parameter in named)
     return replace(trace, layers=layers, outputs=outputs, warnings=(*trace.warnings, *notes))
@@ -84,11 +86,41 @@ def _values(tensor: Tensor) -> np.ndarray | None:
     return np.array(tensor.cpu().numpy(), order="C")
 
 
+def with_layer_gradients(trace: Trace, gradients: Trace) -> Trace:
+    """The trace, with those of another of the same structure as further layers, the inputs' among them."""
+
+    def named(layer: Layer) -> Layer:
+        parents = tuple(OF_LAYERS + parent for parent in layer.parents)
+        return replace(layer, name=OF_LAYERS + layer.name, parents=parents)
+
+    further = tuple(map(named, (*gradients.inputs, *gradients.layers)))
+    warnings = dict.fromkeys((*trace.warnings, *gradients.warnings))
+    return replace(trace, layers=trace.layers + further, warnings=tuple(warnings))
+
+
+def _layer_gradients(trace: Trace) -> Trace:
+    """What `with_layer_gradients` added, as a trace of its own with the names and the graph of the activations."""
+
+    def named(layer: Layer) -> Layer:
+        parents = tuple(parent.removeprefix(OF_LAYERS) for parent in layer.parents)
+        return replace(layer, name=layer.name.removeprefix(OF_LAYERS), parents=parents)
+
+    found = [named(layer) for layer in trace.layers if layer.name.startswith(OF_LAYERS)]
+    inputs = tuple(layer for layer in found if layer.kind == "input")
+    return replace(trace, inputs=inputs, layers=tuple(layer for layer in found if layer.kind != "input"))
+
+
 def only(trace: Trace, content: str) -> Trace:
-    """One content of a recorded trace; weights and gradients are named as the model names them."""
+    """One content of a recorded trace.
+
+    Weights and gradients are named as the model names them. The gradients of activations have the layers, the inputs
+    and the graph of the activations, with gradients as values.
+    """
     if content == "activations":
-        layers = tuple(layer for layer in trace.layers if not layer.name.startswith(("weights/", "gradients/")))
-        return replace(trace, layers=layers)
+        others = tuple(f"{name}/" for name in CONTENTS[1:])
+        return replace(trace, layers=tuple(layer for layer in trace.layers if not layer.name.startswith(others)))
+    if content == "activation_gradients":
+        return _layer_gradients(trace)
     start = f"{content}/"
     layers = tuple(
         replace(layer, name=layer.name.removeprefix(start)) for layer in trace.layers if layer.name.startswith(start)

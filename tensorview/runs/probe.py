@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..capture import Trace, Tracer
+from ..capture.gradients import Loss
 from ..capture.values import cloned
 from ..errors import CaptureError
+from .contents import with_layer_gradients
 
 
 class Probe:
@@ -26,24 +29,33 @@ class Probe:
             processes.
         x: the input with its batch dimension, as `capture` takes it; the first sample is recorded.
         in_eval: whether the pass runs in eval mode; False leaves the mode as it is.
-        budget: most bytes of the activations, see `Tracer`.
+        budget: most bytes of the activations, see `Tracer`; and as many of their gradients.
+        loss: of what the model returns, whose gradients with respect to the layers' outputs are taken too.
     """
 
-    def __init__(self, model: nn.Module, x: Any, in_eval: bool = True, budget: int | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, x: Any, in_eval: bool = True, budget: int | None = None, loss: Loss | None = None
+    ) -> None:
         self.model = unwrapped(model)
         self._tracer = Tracer(self.model, budget=budget)
-        self._in_eval = in_eval
-        self.look_at(x)
-
-    def look_at(self, x: Any) -> None:
-        """Take another input from now on. Raises CaptureError: it is no tensor."""
         self._x = cloned(_tensors(x))
+        self._in_eval, self._loss = in_eval, loss
 
     def __call__(self) -> Trace:
         """What the model makes of the probe now. Raises CaptureError."""
         device = next((value.device for value in self.model.parameters()), None)
+        x = self._x if device is None else _moved(self._x, device)
         with _eval_mode(self.model) if self._in_eval else _as_it_is():
-            return self._tracer(self._x if device is None else _moved(self._x, device))
+            if self._loss is None:
+                return self._tracer(x)
+            return with_layer_gradients(*self._tracer.with_gradients(x, self._loss))
+
+    def changed(self, x: Any, loss: Loss | None = None) -> Probe:
+        """Another input of the same model, with another loss if one is given. Raises CaptureError."""
+        probe = copy.copy(self)
+        probe._x = cloned(_tensors(x))
+        probe._loss = loss or self._loss
+        return probe
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

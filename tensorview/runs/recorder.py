@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 import weakref
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,15 +17,14 @@ from typing import Any
 from torch import nn
 
 from ..capture import Trace
+from ..capture.gradients import Loss
 from ..errors import CaptureError, OpenError
-from .contents import CONTENTS, with_parameters
+from .contents import with_parameters
 from .directory import FORMAT
 from .evaluation import Evaluation
+from .options import BUDGET, check_every, checked, number
 from .probe import Probe, is_sharded
-from .viewer import open_viewer
 from .writer import Writer
-
-BUDGET = 4_000_000
 
 
 class Recorder:
@@ -43,7 +42,6 @@ class Recorder:
 
     Attributes:
         path: the run directory.
-        every: how many steps of training come to a recorded one; may be changed at any time.
         number: how many steps have been counted.
         seconds: how long recording has taken in all.
     """
@@ -61,21 +59,25 @@ class Recorder:
         class_names: Iterable[str] = (),
         in_eval: bool = True,
         resume: bool = False,
+        probe_loss: Loss | None = None,
         first: int = 0,
         share: float | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.number, self.seconds = first, 0.0
-        self._content = _checked(content, every, keep, budget)
-        self.every, self._budget, self._share = every, budget, share
+        self._content = checked(content, every, keep, budget, probe_loss)
+        self._every, self._budget, self._share = every, budget, share
         self._may_look = 0.0  # the time before which recording would take more than its share
         self._looked = first
         self._odd: set[str] = set()
         self._writer: Writer | None = None
-        self._probe: Probe | None = Probe(model, probe, in_eval, budget)
         self._owner = os.getpid()
         self._sharded = is_sharded(model)  # such a model runs in all processes or in none
+        loss = probe_loss if "activation_gradients" in self._content else None
+        if self._sharded and loss is not None:
+            raise OpenError("activation gradients of a sharded model are not recorded: leave them out of content.")
+        self._probe: Probe | None = Probe(model, probe, in_eval, budget, loss)
         if self._sharded and resume:
             raise OpenError("a run of a sharded model cannot be resumed: record to another directory.")
         if not (_is_first_process() or self._sharded):
@@ -86,10 +88,7 @@ class Recorder:
             said = {**self._about(trace, every, keep, class_names), **(about or {})}
             self._begin(said, keep, resume)
             if self.number == first:
-                try:
-                    self._keep_trace(trace)
-                except Exception as error:
-                    self._give_up(error)
+                self._keep_or_give_up(trace)
         self.seconds = time.perf_counter() - started
 
     # For the loop --------------------------------------------------------------------------------------------------
@@ -112,19 +111,30 @@ class Recorder:
         self._say(metrics)
         self.seconds += time.perf_counter() - started
 
-    def record(self, probe: Any = None) -> None:
+    def record(self, probe: Any = None, probe_loss: Loss | None = None) -> None:
         """Record the step that was reached, also where it has been or is not due.
+
+        Of a sharded model all processes call it at the same step.
 
         Args:
             probe: another input to look at from now on, as `watch` takes it.
+            probe_loss: the loss of that input, as `watch` takes it; by default the one that there is.
 
         Raises:
-            CaptureError: the probe is no tensor.
+            CaptureError: the model cannot run that input; the one before stays.
         """
         started = time.perf_counter()
-        if probe is not None and self._probe is not None:
-            self._probe.look_at(probe)
-        self._record()
+        if probe is None:
+            self._record()
+        elif self._probe is not None:
+            before = self._probe
+            self._probe = before.changed(probe, probe_loss if "activation_gradients" in self._content else None)
+            try:
+                trace = self._look()
+            except CaptureError:
+                self._probe = before
+                raise
+            self._keep_or_give_up(trace)
         self.seconds += time.perf_counter() - started
 
     def evaluate(self, evaluation: Evaluation, **metrics: Any) -> None:
@@ -137,6 +147,16 @@ class Recorder:
                 self._give_up(error)
         self._say(metrics)
         self.seconds += time.perf_counter() - started
+
+    @property
+    def every(self) -> int:
+        """How many steps of training come to a recorded one; may be set at any time. Raises OpenError."""
+        return self._every
+
+    @every.setter
+    def every(self, every: int) -> None:
+        check_every(every)
+        self._every = every
 
     def close(self, record_last: bool = False) -> None:
         """End the run; as often as wanted.
@@ -218,6 +238,12 @@ class Recorder:
         except Exception as error:
             self._give_up(error)
 
+    def _keep_or_give_up(self, trace: Trace | None) -> None:
+        try:
+            self._keep_trace(trace)
+        except Exception as error:
+            self._give_up(error)
+
     def _keep_trace(self, trace: Trace | None) -> None:
         if trace is None or self._probe is None or self._writer is None:
             return
@@ -234,7 +260,7 @@ class Recorder:
 
     def _numbers(self, metrics: dict[str, Any]) -> dict[str, float]:
         """The metrics as floats; one that is no number is left out, and named once."""
-        found = {name: _number(value) for name, value in metrics.items()}
+        found = {name: number(value) for name, value in metrics.items()}
         for name in [name for name, value in found.items() if value is None and name not in self._odd]:
             self._odd.add(name)
             _warn(f"the metric '{name}' is a {type(metrics[name]).__name__}, not a number, and is not recorded")
@@ -253,91 +279,6 @@ class Recorder:
         if writer is not None:
             self._finalizer.detach()
             writer.close()
-
-
-def watch(
-    model: nn.Module,
-    probe: Any,
-    path: str | os.PathLike[str],
-    *,
-    every: int = 50,
-    content: str | Iterable[str] = ("activations",),
-    keep: int | None = None,
-    budget: int = BUDGET,
-    class_names: Iterable[str] = (),
-    in_eval: bool = True,
-    resume: bool = False,
-    open: bool = False,
-) -> Recorder:
-    """Record a training loop, to be seen with `tensorview watch` while it runs and afterwards.
-
-        with tv.watch(model, probe, "runs/first", every=50) as run:
-            for batch in loader:
-                ...
-                run.step(loss=loss.item())
-
-    The model before the first step is recorded as step 0, then every `every`-th step, and the last.
-
-    Args:
-        model: the model that is trained.
-        probe: an input with its batch dimension, as `capture` takes it, whose first sample is followed.
-        path: the run directory. A run that is there already moves to "first.1" beside it.
-        every: how many steps of training come to a recorded one.
-        content: what is recorded of each: "activations", "weights", "gradients" (of the parameters, where a backward
-            pass has left some), or several of them.
-        keep: how many recorded steps to keep; the first and the last stay, and others spread evenly between them.
-            `None` keeps all.
-        budget: most bytes of the activations in a recorded step, and as many of the weights and of the gradients.
-            Larger layers are reduced to what a closed box shows of them, which the trace's warnings say.
-        class_names: one for each output of a classifier.
-        in_eval: run the probe in eval mode, whatever mode the model is in. False: in the mode that it is in.
-        resume: go on with the run that is in the directory.
-        open: show the page at once, as long as this process runs.
-
-    Returns:
-        The recorder: `step(...)` after every step, and `close()` at the end, or used as a context. In other processes
-        than the first of `torch.distributed` it does nothing.
-
-    Raises:
-        CaptureError: the model cannot run the probe.
-        OpenError: another process is recording to the directory; an argument is not possible.
-    """
-    recorder = Recorder(
-        model,
-        probe,
-        path,
-        every=every,
-        content=content,
-        keep=keep,
-        budget=budget,
-        class_names=class_names,
-        in_eval=in_eval,
-        resume=resume,
-    )
-    if open and recorder.is_recording:
-        open_viewer(recorder.path)
-    return recorder
-
-
-def _checked(content: str | Iterable[str], every: int, keep: int | None, budget: int) -> tuple[str, ...]:
-    wanted: Collection[str] = (content,) if isinstance(content, str) else tuple(content)
-    odd = [name for name in wanted if name not in CONTENTS]
-    if odd or not wanted:
-        raise OpenError(f"content is {odd[0] if odd else 'empty'!r}; choose of {', '.join(CONTENTS)}.")
-    if every < 1:
-        raise OpenError(f"every is {every}; it is a number of steps, 1 or more.")
-    if keep is not None and keep < 2:
-        raise OpenError(f"keep is {keep}; it is 2 or more, for the first and the last step.")
-    if budget < 1:
-        raise OpenError(f"budget is {budget}; it is a number of bytes, 1 or more.")
-    return tuple(name for name in CONTENTS if name in wanted)
-
-
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return None
 
 
 def _is_first_process() -> bool:

@@ -79,6 +79,8 @@ class Run:
         about: what `run.json` says.
         steps: the recorded steps that are there, in order.
         evaluations: the steps that have an evaluation on held-out data, in order; empty where the loop gave none.
+        revision: grows when a trace that was there may have become another: the run was begun anew, or its newest
+            step recorded again.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -86,6 +88,8 @@ class Run:
         self.about: Mapping[str, Any] = {}
         self.steps: tuple[int, ...] = ()
         self.evaluations: tuple[int, ...] = ()
+        self.revision = 0
+        self._newest: tuple[int, tuple[int, ...] | None] = (-1, None)  # a step, and its file
         self._looked_at = 0
         self._offset = -1  # of what has been read of the metrics; they have not been asked for
         self._metrics = Metrics()
@@ -117,7 +121,7 @@ class Run:
 
     @property
     def content(self) -> tuple[str, ...]:
-        """What is recorded: of "activations", "weights" and "gradients"."""
+        """What is recorded: of "activations", "weights", "gradients" and "activation_gradients"."""
         return tuple(self.about.get("content", ("activations",)))
 
     @property
@@ -140,7 +144,8 @@ class Run:
         """What was recorded of a step.
 
         Args:
-            content: "activations"; or "weights" or "gradients", whose layers have the parameters' names.
+            content: "activations"; "weights" or "gradients", whose layers have the parameters' names; or
+                "activation_gradients", whose layers are those of the activations.
 
         Raises:
             OpenError: the step is not there, or its file is broken.
@@ -176,30 +181,53 @@ class Run:
             return False  # it is being moved aside, or its file system is away
         if about.get("id") != self.about.get("id"):
             self._begin()
+            self.revision += 1
             return True
-        before = self.steps, self.evaluations
-        self._look()
-        changed = before != (self.steps, self.evaluations)
+        changed = self._look()
         return (self._tail() if self._offset >= 0 else False) or changed
 
     def _begin(self) -> None:
         self.about = read_about(self.path)
         self._looked_at, self._offset, self._metrics = 0, -1, Metrics()
-        self.steps = self.evaluations = ()
+        self.steps, self.evaluations, self._newest = (), (), (-1, None)
         self._look()
 
-    def _look(self) -> None:
-        """See which files are there, if the folder has changed since the last look."""
+    def _is_rewritten(self) -> bool:
+        """Whether the step that was the newest at the last look has been recorded again since."""
+        step, before = self._newest
+        now = self._written(step)
+        self._newest = step, now
+        return now not in (None, before)
+
+    def _note_newest(self) -> None:
+        if self.steps and self.steps[-1] != self._newest[0]:
+            self._newest = self.steps[-1], self._written(self.steps[-1])
+
+    def _written(self, step: int) -> tuple[int, ...] | None:
+        """What tells a step's file from another of that name; `None` where there is none."""
+        try:
+            found = step_path(self.path, step).stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _look(self) -> bool:
+        """See which files are there, if the folder has changed since the last look; whether there is anything new."""
         try:
             changed = os.stat(self.path).st_mtime_ns
             if changed == self._looked_at:
-                return
-            steps, evaluations = recorded_steps(self.path), evaluation_steps(self.path)
+                return False
+            steps, evaluations = tuple(recorded_steps(self.path)), tuple(evaluation_steps(self.path))
         except OSError:
-            return
-        self.steps, self.evaluations = tuple(steps), tuple(evaluations)
+            return False
+        again = self._is_rewritten()
+        new = again or (steps, evaluations) != (self.steps, self.evaluations)
+        self.revision += again
+        self.steps, self.evaluations = steps, evaluations
+        self._note_newest()
         settled = time.time() - changed / 1e9 > COARSE_SECONDS
         self._looked_at = changed if settled else 0
+        return new
 
     def _tail(self) -> bool:
         """Read the lines of metrics that have come; a line without its end waits for it."""
