@@ -52,6 +52,11 @@ class Attention(NamedTuple):
         whole = not leading or leading[0] % batch
         return (math.prod(leading) // (1 if whole else batch), rows, columns)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all that is held."""
+        return sum(part.nbytes for part in self if isinstance(part, Tensor))
+
     def of_sample(self, batch: int, sample: int) -> Attention:
         """The part of one sample, copied, float32, on the same device."""
 

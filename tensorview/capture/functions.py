@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from .aside import AsideMode
 from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
 from .kinds import AXIS_MOVES, CONSTANTS, function_kind, function_name
@@ -29,7 +29,7 @@ class Call(NamedTuple):
         sources: the nodes that they come from together.
         operands: how many different sources there are, each tensor's taken together.
         fed_by: the node whose value the first argument is; -1 if it is none's.
-        position: its number among the torch functions called in the pass, from 1.
+        position: its number among the torch functions called outside of layers, from 1.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Call(NamedTuple):
         return [tensor for tensor, old in zip(self.given, self.versions, strict=True) if version(tensor) != old]
 
 
-class FunctionWatch(TorchFunctionMode):
+class FunctionWatch(AsideMode):
     """Follows tensors through every torch function and records those functions that are layers.
 
     Inside here the mode is off, so that what a function calls in its turn is not seen.
@@ -66,11 +66,9 @@ class FunctionWatch(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self._recorder.paused:
+        if self._recorder.paused or self._recorder.inside_layer:
             return func(*args, **kwargs)
         self._ledger.calls += 1
-        if self._recorder.inside_layer:
-            return func(*args, **kwargs)
         call = self._before(func, args, kwargs, self._ledger.calls)
         attention = None
         try:

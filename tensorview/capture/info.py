@@ -55,8 +55,7 @@ _JOINS = frozenset(("cat", "concat", "concatenate", "stack"))
 
 def module_info(module: nn.Module) -> ModuleInfo:
     """Describe a module. Its parameters are listed with those of its children."""
-    found = ((name, getattr(module, name, None)) for name in _HYPER)
-    hyper = {name: plain for name, value in found if (plain := _plain(value)) is not None}
+    hyper = {name: plain for name in _HYPER if (plain := _plain(_attribute(module, name))) is not None}
     known = ((name, p) for name, p in module.named_parameters() if not is_lazy(p))
     parameters = tuple((name, tuple(p.shape), p.numel()) for name, p in known)
     return ModuleInfo(
@@ -122,6 +121,14 @@ def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
             names = ()
     named = {names[i] if i < len(names) else f"argument {i}": arg for i, arg in enumerate(args)}
     return {**named, **kwargs}
+
+
+def _attribute(module: nn.Module, name: str) -> Any:
+    """`getattr(module, name, None)`, where there is none without the error that torch makes of it, which is slow."""
+    if name in module.__dict__:
+        return module.__dict__[name]
+    dynamic = isinstance(module, torch.jit.ScriptModule) or hasattr(type(module), name)
+    return getattr(module, name, None) if dynamic else None
 
 
 def _plain(value: Any) -> Any:

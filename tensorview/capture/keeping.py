@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from .layers import Layer
 from .values import Pick, take_sample, to_array
 
+if TYPE_CHECKING:
+    from .trace import Trace
+
 Keep = Literal["exact", "reduced"]
+Chooser = Callable[["Trace"], Mapping[str, Keep]]
 Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | None
 BYTES = 4  # of a number that is kept, float32 but for few
 
@@ -22,8 +26,8 @@ BYTES = 4  # of a number that is kept, float32 but for few
 class Reduced(NamedTuple):
     """What a closed box shows of a layer: its maps' mean and maximum, each of the shape of a map."""
 
-    mean: Tensor
-    max: Tensor
+    mean: np.ndarray | Tensor
+    max: np.ndarray | Tensor
 
     @classmethod
     def of(cls, tensor: Tensor, pick: Pick, sample: int) -> Reduced | None:
@@ -31,6 +35,9 @@ class Reduced(NamedTuple):
         maps = take_sample(tensor, pick, sample)
         if maps is None:
             return None
+        if maps.device.type == "cpu":  # numpy is the faster one there for one sample
+            held = maps.numpy()
+            return cls(held.mean(0, dtype=np.float32), held.max(0).astype(np.float32, copy=False))
         return cls(maps.mean(0, dtype=torch.float32), maps.amax(0).float())
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -63,46 +70,61 @@ class Wanted:
         return self(name, module) or (":" in name and self(name.rpartition(":")[0], module))
 
 
-def share_out(layers: Mapping[int, Layer], first: Iterable[int], budget: int) -> dict[int, Keep]:
-    """Which of `layers` are kept, and how, so that all take `budget` bytes at most.
+def share_out(
+    asked: Mapping[int, Keep], layers: Mapping[int, Layer], first: Iterable[int], budget: int
+) -> dict[int, Keep]:
+    """Which layers are kept, and how, so that all take `budget` bytes at most.
 
     Those in `first` come first, then the small before the large. A layer that has maps is reduced before it is left
-    out; what then is free makes as many exact as it can.
+    out; what then is free makes as many as it can what they are asked to be.
+
+    Args:
+        asked: how the layers would be kept without a bound, by number.
+        layers: all layers, by number.
     """
     front = set(first)
-    order = sorted(layers, key=lambda number: (number not in front, _least(layers[number]), number))
+    wanted = {number: _size(layers[number], keep) for number, keep in asked.items()}
+    least = {number: _size(layers[number], "reduced") for number in asked}
     keeps: dict[int, Keep] = {}
     left = budget
-    for number in order:
-        exact, least = _exact(layers[number]), _least(layers[number])
-        if number in front and exact <= left:
-            keeps[number], left = "exact", left - exact
-        elif least <= left:
-            keeps[number], left = "exact" if least == exact else "reduced", left - least
-    for number in sorted(keeps, key=lambda number: _exact(layers[number])):
-        more = _exact(layers[number]) - _least(layers[number])
-        if keeps[number] == "reduced" and more <= left:
-            keeps[number], left = "exact", left - more
+    for number in sorted(asked, key=lambda number: (number not in front, least[number], number)):
+        if number in front and wanted[number] <= left:
+            keeps[number], left = asked[number], left - wanted[number]
+        elif least[number] <= left:
+            keeps[number] = asked[number] if least[number] == wanted[number] else "reduced"
+            left -= least[number]
+    for number in sorted(keeps, key=lambda number: wanted[number]):
+        more = wanted[number] - least[number]
+        if keeps[number] != asked[number] and more <= left:
+            keeps[number], left = asked[number], left - more
     return keeps
 
 
-def _exact(layer: Layer) -> int:
-    wide = 8 if layer.dtype in ("float64", "int64") else BYTES
-    return math.prod(layer.shape) * wide
+def is_reducible(layer: Layer) -> bool:
+    """Whether a layer has maps that its mean and maximum can stand for in less memory."""
+    return _size(layer, "reduced") < _size(layer, "exact")
 
 
-def _least(layer: Layer) -> int:
-    """The bytes of a layer reduced, where it has maps that can be."""
-    if len(layer.shape) < 3 or layer.kind == "attention" or layer.dtype.startswith("complex"):
-        return _exact(layer)
-    return min(_exact(layer), 2 * math.prod(layer.shape[1:]) * BYTES)
+def size_of(shape: tuple[int, ...], dtype: str) -> int:
+    """The bytes that the values of a layer take; those of less than four bytes a number are not told apart."""
+    return math.prod(shape) * (8 if dtype in ("float64", "int64") else BYTES)
 
 
-def over_budget(layers: Mapping[int, Layer], keeps: Mapping[int, Keep], budget: int) -> list[str]:
-    """Sentences that name the layers that are not kept exactly."""
+def _size(layer: Layer, keep: Keep) -> int:
+    """The bytes of a layer that is kept so; one without maps to reduce is kept exactly."""
+    exact = size_of(layer.shape, layer.dtype)
+    if keep == "exact" or len(layer.shape) < 3 or layer.kind == "attention" or layer.dtype.startswith("complex"):
+        return exact
+    return min(exact, 2 * math.prod(layer.shape[1:]) * BYTES)
+
+
+def over_budget(
+    asked: Mapping[int, Keep], keeps: Mapping[int, Keep], layers: Mapping[int, Layer], budget: int
+) -> list[str]:
+    """Sentences that name the layers that are not kept as they were asked for."""
     said = []
     for keep, what in (("reduced", "only the mean and the maximum of their maps are"), (None, "nothing is")):
-        names = [repr(layer.name) for number, layer in layers.items() if keeps.get(number) == keep]
+        names = [repr(layers[n].name) for n, wish in asked.items() if keeps.get(n) == keep and keep != wish]
         if names:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             said.append(f"of layers {shown} {what} kept: all of their values exceed the budget of {budget:,} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from .attention import Attention
 from .failure import Failure
-from .keeping import Wanted
+from .keeping import Wanted, size_of
 from .layers import ModuleInfo
 from .plan import Node, Output, Step
 from .provenance import Provenance
@@ -23,17 +24,19 @@ class Ledger:
         batch: the batch size.
         sample: which sample is kept.
         wanted: whether a layer of that name and module (None for a function) keeps its values.
-        values: whether they are copied; else only what they are is noted.
+        room: how many bytes of values are copied at most; where they take more, none are, and only what they are is
+            noted.
 
     Attributes:
         nodes, steps: what was found; the inputs are the first nodes.
         provenance: which nodes a tensor comes from.
         warnings: sentences about what could not be shown.
         failure: the innermost module or function that raised.
-        calls: how many torch functions were called.
+        calls: how many torch functions were called outside of layers.
+        full: whether the values took more than the room.
     """
 
-    def __init__(self, batch: int, sample: int, wanted: Wanted, values: bool = True) -> None:
+    def __init__(self, batch: int, sample: int, wanted: Wanted, room: float = math.inf) -> None:
         self.nodes: list[Node] = []
         self.steps: list[Step] = []
         self.provenance = Provenance()
@@ -41,7 +44,8 @@ class Ledger:
         self.failure: Failure | None = None
         self.calls = 0
         self._batch, self._sample, self._wanted = batch, sample, wanted
-        self._values = values
+        self._room = room
+        self.full = not room
         self._calls: Counter[str] = Counter()
 
     @property
@@ -87,7 +91,7 @@ class Ledger:
             self.warn(f"layer '{name}' returned {tuple(shape)}, which has {whole}")
         node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
         kept = node.kind == "input" or self._wants(name, node, module)
-        if kept and self._values:
+        if kept and self._has_room(size_of(node.shape, node.dtype)):
             node.copied = copy_sample(tensor, pick, self._sample)
             if node.copied is None:
                 self.warn(f"layer '{name}' returned {node.dtype} values, which are not drawn")
@@ -102,10 +106,18 @@ class Ledger:
         node.shape, node.dtype = attention.shape(self._batch), "float32"
         call = self._calls[node.base]
         kept = self._wants(node.base if call == 1 else f"{node.base}#{call}", node, module)
-        if kept and self._values:
+        if kept and self._has_room(attention.nbytes // self._batch):
             node.copied = attention.of_sample(self._batch, self._sample)
         self.nodes.append(node)
         return len(self.nodes) - 1, kept
+
+    def _has_room(self, size: int) -> bool:
+        self._room -= size
+        if self._room < 0 and not self.full:
+            self.full = True
+            for node in self.nodes:
+                node.copied = None
+        return not self.full
 
     def _wants(self, name: str, node: Node, module: nn.Module | None) -> bool:
         """Whether a tensor's values are kept: its own name or that of the call is wanted."""

@@ -63,7 +63,7 @@ class Step(NamedTuple):
     Attributes:
         module: the module that was called, None for a function.
         func: the function that was called, None for a module.
-        position: the function's number among the torch functions called in the pass, from 1; -1 for a module.
+        position: the function's number among the torch functions called outside of layers, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
         plain: the output again, where it is a plain one that is not reduced.
@@ -122,7 +122,8 @@ class Plan(NamedTuple):
         size: how many nodes there are.
         room: how many float32 numbers the plain outputs have together.
         modules: those whose calls are steps, each once.
-        calls: how many torch functions were called; -1 where no layer comes of one, and they need no watching.
+        calls: how many torch functions were called outside of layers; -1 where no layer comes of one, and they need no
+            watching.
     """
 
     inputs: tuple[Output, ...]

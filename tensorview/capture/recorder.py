@@ -86,7 +86,8 @@ class Recorder:
         try:
             for module in modules:
                 self._hook(module)
-            with FunctionWatch(self, self._ledger, parameters):
+            self._watch = FunctionWatch(self, self._ledger, parameters)
+            with self._watch:
                 result = self._model(*args, **kwargs)
         finally:
             self._hush()
@@ -116,6 +117,8 @@ class Recorder:
             if frame.atomic and listens_to(module):
                 self._listener = Listener()
                 self._listener.__enter__()
+            if frame.atomic:
+                self._watch.put_aside()
         self.paused = False
 
     def _frame(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
@@ -148,6 +151,8 @@ class Recorder:
         finally:
             self._depth -= self._depth > 0
             self.paused = False
+            if not self._depth:
+                self._watch.take_up()
 
     def _is_mapped(self, frame: Frame, out: Any) -> bool:
         """Whether this runs inside torch.vmap or torch.func.grad, where tensors stand for many and hold no values."""

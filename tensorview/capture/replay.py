@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from threading import get_ident
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from .aside import AsideMode
 from .attention import Attention, Listener, heard_in
 from .keeping import Reduced
 from .plan import Copied, Output, Plan, Step
+from .room import Rooms
 from .trace import Trace
 from .values import copy_sample, tensors_in
 
@@ -38,21 +40,23 @@ class Replay:
         "_sample",
         "_steps",
         "_thread",
+        "_watch",
     )
 
-    def __init__(self, plan: Plan, sample: int) -> None:
+    def __init__(self, plan: Plan, sample: int, rooms: Rooms) -> None:
         self._plan, self._sample = plan, sample
         self._steps = plan.steps
         self._copied: list[Copied] = [None] * plan.size
         # One array for all: copies of their own would come to lie between torch's tensors, which then no
         # longer reuse the memory that is in the cache (a chain of 800 small layers ran a fifth slower).
-        self._room = np.empty(plan.room, np.float32)
+        self._room = rooms.take(plan.room)
         self._listener: Listener | None = None
         self._ids = [0] * plan.size
         self._at = 0
         self._calls = 0
         self._broken = self._paused = False
         self._thread = get_ident()
+        self._watch = _Watch(self) if plan.calls >= 0 else None
 
     def run(
         self, model: nn.Module, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -61,24 +65,28 @@ class Replay:
         for output, tensor in zip(self._plan.inputs, inputs, strict=True):
             self._take(output, tensor)
         # `register_forward_hook` and its handle cost 2 µs a module, a sixth of a small layer's forward.
-        key, leave = id(self), self._leave
+        key, enter, leave = id(self), self._enter, self._leave
         hooks = [module._forward_hooks for module in self._plan.modules]
+        before = [module._forward_pre_hooks for module in self._plan.modules] if self._watch else []
         listening = [step.module._forward_pre_hooks for step in self._plan.steps if step.module and step.listens]
         try:
             for registered in hooks:
                 registered[key] = leave
+            for registered in before:
+                registered[key] = enter
             for registered in listening:
                 registered[key] = self._listen
-            if self._plan.calls >= 0:
-                with _Watch(self):
-                    result = model(*args, **kwargs)
-            else:
+            with self._watch or nullcontext():
                 result = model(*args, **kwargs)
         finally:
             self._hush()
-            for registered in (*hooks, *listening):
+            for registered in (*hooks, *before, *listening):
                 registered.pop(key, None)
         return self._finish(result)
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self._watch is not None and get_ident() == self._thread:
+            self._watch.put_aside()
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> None:
         if get_ident() != self._thread:
@@ -107,10 +115,13 @@ class Replay:
                 np.copyto(values, out.numpy()[self._sample])
         else:
             self._check(step, args, out, self._hush() if listens else None)
+        if self._watch is not None:
+            self._watch.take_up()
         self._paused = False
 
     def _listen(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         if get_ident() == self._thread:
+            self._enter(module, args)
             self._hush()
             self._listener = Listener()
             self._listener.__enter__()
@@ -188,7 +199,7 @@ class Replay:
         return None if self._broken else self._plan.filled(self._copied)
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(AsideMode):
     def __init__(self, replay: Replay) -> None:
         super().__init__()
         self._replay = replay

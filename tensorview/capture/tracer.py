@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,19 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CaptureError
+from .choosing import choosing
 from .failure import Failure, explain, unbatched_warning
 from .gradients import Loss, gradients_along
 from .inputs import arrange, batch_size, name_inputs
-from .keeping import Selection, Wanted, over_budget, share_out
+from .keeping import Chooser, Selection, Wanted
 from .ledger import Ledger
 from .plan import Output, Plan, settle
 from .recorder import Recorder
 from .replay import Replay
+from .room import Rooms
 from .state import Unchanged
 from .structure import copy_of, is_uninitialised, is_without_data, shapes_only, stand_in, unconnected
 from .trace import Trace
 
 _NEVER_THE_SAME = "no values are kept: under a budget that takes two passes, and the model did not do the same twice"
+WHOLE = 16 * 2**20  # bytes that a first pass copies before it is known what is wanted
 # Hooks and random generators belong to the whole process: captures in several threads take turns.
 _one_at_a_time = RLock()
 
@@ -38,8 +42,8 @@ class Tracer:
     the mode (`train` or `eval`) that the model is in, and leave nothing behind: hooks are removed, buffers and
     torch's random generators are put back, inputs are copied before the model sees them.
 
-    The values of a later call lie in one array, which is freed when no layer of that trace is held any longer; copy
-    the `values` of a layer that is to outlive the others.
+    The values of a later call lie in one array, which a call after that uses again when no layer of that trace is held
+    any longer; copy the `values` of a layer that is to outlive the others.
 
     Args:
         model: any `nn.Module`; a compiled one is run uncompiled, and of one with lazy modules a copy is run until
@@ -51,15 +55,25 @@ class Tracer:
         budget: how many bytes the values of a trace take at most. The values of large layers are reduced to the mean
             and the maximum of their maps before they leave the device (`Layer.reduced`), or left out; a warning
             says which. Default: no bound.
+        choose: in place of `layers`: given the structure, a trace without values, it says by name which layers keep
+            their values and how, `"exact"` or `"reduced"`. It is asked when a structure was found.
 
     Attributes:
-        layers: as above; set it to keep other layers from the next call on, without finding the structure anew.
+        layers, choose: as above; set one to keep other layers from the next call on, without finding the structure
+            anew.
 
     Raises:
         CaptureError: for what is no `nn.Module`, and for a scripted one.
     """
 
-    def __init__(self, model: nn.Module, layers: Selection = None, sample: int = 0, budget: int | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Selection = None,
+        sample: int = 0,
+        budget: int | None = None,
+        choose: Chooser | None = None,
+    ) -> None:
         if not isinstance(model, nn.Module):
             raise CaptureError(f"capture needs a torch.nn.Module, not {type(model).__name__}: pass the model itself")
         model = getattr(model, "_orig_mod", model)
@@ -72,6 +86,8 @@ class Tracer:
         self._wanted = Wanted(layers)
         self._sample = sample
         self._budget = budget
+        self._choose = choose
+        self._rooms = Rooms()
         self._compiled = any(map(_is_compiled, model.modules()))
         if self._compiled and not hasattr(torch.compiler, "set_stance"):
             raise CaptureError(
@@ -90,6 +106,16 @@ class Tracer:
     def layers(self, layers: Selection) -> None:
         with _one_at_a_time:
             self._wanted = Wanted(layers)
+            self._plan = None
+
+    @property
+    def choose(self) -> Chooser | None:
+        return self._choose
+
+    @choose.setter
+    def choose(self, choose: Chooser | None) -> None:
+        with _one_at_a_time:
+            self._choose = choose
             self._plan = None
 
     def __call__(self, x: Any) -> Trace:
@@ -159,8 +185,15 @@ class Tracer:
                 fake = shapes_only()
                 with fake:
                     args, kwargs, _ = arrange(self._model, stand_in(self._model, x, dtype))
-                return self._record(args, kwargs, values=False, within=fake)
-        return self._record(*arrange(self._model, stand_in(self._model, x, dtype))[:2], values=False)
+                self._record(args, kwargs, 0, fake)
+                return self._template
+        self._record(*arrange(self._model, stand_in(self._model, x, dtype))[:2], 0)
+        return self._template
+
+    @property
+    def _template(self) -> Trace:
+        assert self._found is not None
+        return self._found.template
 
     def _trace(self, x: Any) -> Trace:
         self._refresh()
@@ -171,14 +204,31 @@ class Tracer:
             if trace is not None:
                 return trace
             args, kwargs, _ = arrange(self._model, x)
-        trace = self._record(args, kwargs, values=self._budget is None)
+        try:
+            return self._first(x, args, kwargs, signature)
+        except CaptureError:
+            if self._choose is None:
+                raise
+            # It is not known what will be looked at of the layers that did run.
+            self._record(*arrange(self._model, x)[:2], self._most)
+            raise
+
+    def _first(self, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any], signature: tuple[Any, ...]) -> Trace:
+        """A pass that finds the structure; where more than fits is to be kept, or less, a second one that keeps it."""
+        ledger = self._record(args, kwargs, self._most if self._choose is None else min(self._most, WHOLE))
         self._signature = signature
-        if self._budget is None:
-            return trace
-        # Which values fit is known only now that the shapes are.
-        assert self._found is not None
-        bounded = self._replay(self._found, *arrange(self._model, x))
-        return bounded or replace(trace, warnings=(*trace.warnings, _NEVER_THE_SAME))
+        found = self._found
+        assert found is not None
+        self._plan, keeps = choosing(found, self._wanted, self._choose, self._budget)
+        if not ledger.full and "reduced" not in keeps.values():
+            return self._plan.filled([each if n in keeps else None for n, each in enumerate(ledger.copied)])
+        template = self._plan.template
+        bounded = self._replay(found, *arrange(self._model, x))
+        return bounded or replace(template, warnings=(*template.warnings, _NEVER_THE_SAME))
+
+    @property
+    def _most(self) -> float:
+        return math.inf if self._budget is None else self._budget
 
     def _refresh(self) -> None:
         """Forget what was found of a model that has changed since."""
@@ -192,40 +242,23 @@ class Tracer:
         self, found: Plan, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: list[Tensor]
     ) -> Trace | None:
         """A pass along the plan; None where the model left it."""
-        self._plan = self._plan or self._chosen(found)
+        self._plan = self._plan or choosing(found, self._wanted, self._choose, self._budget)[0]
         # What goes wrong here goes wrong again in the full pass, which can say where.
         with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python():
-            return Replay(self._plan, self._sample).run(self._model, tensors, args, kwargs)
+            return Replay(self._plan, self._sample, self._rooms).run(self._model, tensors, args, kwargs)
         return None
-
-    def _chosen(self, found: Plan) -> Plan:
-        """The plan with the values that are wanted and within the budget."""
-        modules = {o.node: step.module for step in found.found for o in step.outputs}
-        modules.update({step.maps: step.module for step in found.found})
-        layers = found.layers
-        wanted = {
-            number: layer
-            for number, layer in layers.items()
-            if layer.kind == "input" or self._wanted.layer(layer.name, modules.get(number))
-        }
-        if self._budget is None:
-            return found.keeping(dict.fromkeys(wanted, "exact"))
-        ends = [number for number, layer in wanted.items() if layer.name in found.template.outputs]
-        starts = [number for number, layer in wanted.items() if layer.kind == "input"]
-        keeps = share_out(wanted, (*ends, *starts), self._budget)
-        return found.keeping(keeps, tuple(over_budget(wanted, keeps, self._budget)))
 
     def _record(
         self,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        values: bool = True,
+        room: float,
         within: AbstractContextManager[Any] | None = None,
-    ) -> Trace:
-        """The full pass, in the context `within`."""
+    ) -> Ledger:
+        """The full pass, in the context `within`, which copies values of at most `room` bytes."""
         named = name_inputs(self._model, args, kwargs)
         batch = batch_size(args, [tensor for _, tensor in named], self._sample)
-        ledger = Ledger(batch, self._sample, self._wanted, values)
+        ledger = Ledger(batch, self._sample, self._wanted, room)
         inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
         recorder = Recorder(self._model, ledger)
         self._found = self._plan = None
@@ -237,10 +270,14 @@ class Tracer:
             raise self._failed(error, ledger, inputs, recorder.unbatched) from error
         if recorder.unbatched is not None:
             ledger.warn(unbatched_warning(recorder.unbatched))
-        if values and not self._wanted.anything and not any(n.copied is not None for n in ledger.nodes[len(inputs) :]):
+        if (
+            not ledger.full
+            and not self._wanted.anything
+            and not any(n.copied is not None for n in ledger.nodes[len(inputs) :])
+        ):
             ledger.warn(f"no layer is among layers={self.layers!r}, so that no values are kept")
         self._found = self._settle(ledger, inputs, returned)
-        return self._found.filled(ledger.copied)
+        return ledger
 
     def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
         model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)

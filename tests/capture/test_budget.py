@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tensorview.capture import Trace, Tracer, capture
+from tensorview.errors import CaptureError
 
 
 def model(blocks: int = 6) -> nn.Sequential:
@@ -115,7 +116,7 @@ def test_a_model_that_never_does_the_same_is_shown_without_values():
                 x = self.a(x)
             return x
 
-    trace = capture(Fickle(), torch.rand(1, 3), budget=1000)
+    trace = capture(Fickle(), torch.rand(1, 3), budget=20)
     assert trace["a"].values is None
     assert "the model did not do the same twice" in trace.warnings[-1]
 
@@ -148,3 +149,65 @@ def test_other_layers_are_kept_without_a_new_tracing(network, x):
         for name in names:
             np.testing.assert_array_equal(trace[name].values, whole[name].values)
     assert tracer.full == 1
+
+
+def test_what_is_chosen_by_the_structure_is_kept(network, x):
+    asked = []
+
+    def choose(structure):
+        asked.append(structure)
+        return {"0": "reduced", "1": "exact", structure.outputs[0]: "reduced"}
+
+    whole = capture(network, x)
+    tracer = Tracer(network, choose=choose)
+    for trace in (tracer(x), tracer(x)):
+        assert [layer.name for layer in trace if layer.values is not None or layer.reduced] == ["0", "1", "23"]
+        np.testing.assert_array_equal(trace["1"].values, whole["1"].values)
+        np.testing.assert_array_equal(trace["23"].values, whole["23"].values)  # a vector has no maps to reduce
+        np.testing.assert_allclose(trace["0"].reduced["mean"], whole["0"].values.mean(0), atol=1e-6)
+        np.testing.assert_array_equal(trace["0"].reduced["max"], whole["0"].values.max(0))
+        np.testing.assert_array_equal(trace.inputs[0].values, x[0].numpy())
+    assert len(asked) == 1
+    assert [layer.shape for layer in asked[0]] == [layer.shape for layer in whole]
+    assert all(layer.values is None for layer in (*asked[0].inputs, *asked[0]))
+
+    tracer.choose = lambda structure: {"2": "exact"}
+    assert [layer.name for layer in tracer(x) if layer.values is not None or layer.reduced] == ["2"]
+
+
+def test_what_is_chosen_is_bound_by_the_budget(network, x):
+    tracer = Tracer(
+        network, budget=500_000, choose=lambda structure: dict.fromkeys([each.name for each in structure], "exact")
+    )
+    trace = tracer(x)
+    assert held(trace) <= 500_000
+    assert len(trace.warnings) == 1
+
+
+def test_of_a_pass_that_fails_everything_is_kept_though_less_was_chosen(network, x):
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    tracer = Tracer(nn.Sequential(*network[:-1], Broken()), choose=lambda structure: {})
+    with pytest.raises(CaptureError) as failed:
+        tracer(x)
+    assert all(layer.values is not None for layer in failed.value.trace)
+
+
+def test_memory_is_used_again_only_where_nobody_holds_it(network, x):
+    tracer = Tracer(network)
+    tracer(x)
+    first = tracer(x)["0"].values
+    before = first.copy()
+    second = tracer(2 * x)["0"]
+    assert not np.shares_memory(first, second.values)
+    third = tracer(3 * x)["0"].values
+    np.testing.assert_array_equal(first, before)
+    np.testing.assert_array_equal(second.values, capture(network, 2 * x)["0"].values)
+    address = first.ctypes.data
+    del first
+    fourth = tracer(x)["0"].values
+    np.testing.assert_array_equal(fourth, before)
+    np.testing.assert_array_equal(third, capture(network, 3 * x)["0"].values)
+    assert address in {tracer(x)["0"].values.ctypes.data for _ in range(3)} | {fourth.ctypes.data}
