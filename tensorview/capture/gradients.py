@@ -17,6 +17,7 @@ from .inputs import Arguments
 from .keeping import Reduced
 from .plan import Copied, Output, Plan
 from .replay import Replay
+from .room import Rooms
 from .trace import Trace
 from .values import cloned, copy_sample, tensors_in
 
@@ -66,7 +67,7 @@ class GradientPass(Replay):
 
     def __init__(self, plan: Plan, sample: int, loss: Loss) -> None:
         steps = tuple(step._replace(plain=None, listens=False) for step in plan.steps)
-        super().__init__(plan._replace(steps=steps, room=0), sample)
+        super().__init__(plan._replace(steps=steps, room=0), sample, Rooms())
         self._loss = loss
         self._edges: dict[int, tuple[GradientEdge, Output]] = {}
         self._taken: set[GradientEdge] = set()

@@ -149,7 +149,7 @@ class Tracer:
         with _one_at_a_time:
             trace = self._trace(x)
             assert self._found is not None
-            plan = self._plan or self._chosen(self._found)
+            plan = self._plan or choosing(self._found, self._wanted, self._choose, self._budget)[0]
             with torch.inference_mode(False), torch.enable_grad(), self._unchanged, self._in_python():
                 gradients = gradients_along(plan, self._sample, loss, self._model, arrange(self._model, x))
             return trace, gradients
