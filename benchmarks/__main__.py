@@ -78,9 +78,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(2)
-    from . import browser, capture, update
+    from . import browser, capture, recording, update
 
     figures |= {"torch": torch.__version__, "threads": 2, "actors": actors(), **capture.measure(), **update.measure()}
+    figures |= recording.measure()
     figures["memory_mib"] = memory()
     if not arguments.no_browser:
         figures |= browser.measure()

@@ -6,7 +6,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .layers import Graph, Layer, ModuleInfo, read_only
 
 FORMAT = "1"
 _APART = ("values", "reduced", "info")  # of a layer's fields
+_DESCRIBED = tuple(field.name for field in fields(Layer) if field.name not in _APART)
 
 
 class LayerNotFound(TensorviewError, KeyError):
@@ -137,8 +138,8 @@ class Trace:
 
 def _describe(layer: Layer) -> dict[str, Any]:
     """Everything of a layer but its values, ready for JSON."""
-    described = {field.name: getattr(layer, field.name) for field in fields(layer) if field.name not in _APART}
-    return {**described, "info": asdict(layer.info)}
+    described = {name: getattr(layer, name) for name in _DESCRIBED}
+    return {**described, "info": vars(layer.info)}
 
 
 def _restore(record: dict[str, Any], values: dict[str, np.ndarray]) -> Layer:

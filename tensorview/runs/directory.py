@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,25 @@ def evaluation_path(folder: Path, step: int) -> Path:
     return folder / f"evaluation-{step:08d}.safetensors"
 
 
+def steps_in(folder: Path) -> tuple[list[int], list[int]]:
+    """The steps that have a trace and those that have an evaluation, in order; no file is opened. Raises OSError."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries]
+    return _numbers(names, _STEP), _numbers(names, _EVALUATION)
+
+
 def recorded_steps(folder: Path) -> list[int]:
-    """The steps that have a file, in order; no file is opened. Raises OSError."""
-    return _numbers(folder, _STEP)
+    """The steps that have a trace. Raises OSError."""
+    return steps_in(folder)[0]
 
 
 def evaluation_steps(folder: Path) -> list[int]:
-    """The steps that have an evaluation, in order; no file is opened. Raises OSError."""
-    return _numbers(folder, _EVALUATION)
+    """The steps that have an evaluation. Raises OSError."""
+    return steps_in(folder)[1]
 
 
-def _numbers(folder: Path, pattern: re.Pattern[str]) -> list[int]:
-    with os.scandir(folder) as entries:
-        return sorted(int(found[1]) for entry in entries if (found := pattern.fullmatch(entry.name)))
+def _numbers(names: Iterable[str], pattern: re.Pattern[str]) -> list[int]:
+    return sorted(int(found[1]) for name in names if (found := pattern.fullmatch(name)))
 
 
 def leftovers(folder: Path) -> Iterator[Path]:

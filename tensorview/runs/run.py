@@ -16,7 +16,7 @@ import numpy as np
 from ..capture import Trace
 from ..errors import OpenError
 from .contents import only
-from .directory import METRICS, evaluation_steps, read_about, recorded_steps, step_path
+from .directory import METRICS, read_about, step_path, steps_in
 from .evaluation import Evaluation, read_evaluation
 from .lock import is_alive, read_lock
 
@@ -217,7 +217,7 @@ class Run:
             changed = os.stat(self.path).st_mtime_ns
             if changed == self._looked_at:
                 return False
-            steps, evaluations = tuple(recorded_steps(self.path)), tuple(evaluation_steps(self.path))
+            steps, evaluations = map(tuple, steps_in(self.path))
         except OSError:
             return False
         again = self._is_rewritten()
