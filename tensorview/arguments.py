@@ -82,6 +82,14 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
 
 
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """The option of a page that runs the model itself."""
+    group = parser.add_argument_group("memory")
+    group.add_argument(
+        "--memory", metavar="MIB", type=int, default=512, help="most that a pass's values take, in MiB (default: 512)"
+    )
+
+
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """Options of a picture."""
     group = parser.add_argument_group("picture")

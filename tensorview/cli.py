@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .arguments import add_picture, add_serving, checkpoint_options, look_options, model_options
+from .arguments import add_memory, add_picture, add_serving, checkpoint_options, look_options, model_options
 from .errors import CaptureError, OpenError, TensorviewError
 from .scene import Camera, Scene, fit_camera
 from .scene.camera import PITCH, YAW
@@ -72,6 +72,7 @@ def explore(given: argparse.Namespace) -> None:
         token=given.token,
         browser=not given.no_browser,
         block=True,
+        memory=given.memory * 2**20,
     )
 
 
@@ -237,6 +238,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Serve a page that shows a model in 3D, and open it in the browser.",
     )
     add_serving(page)
+    add_memory(page)
     page.set_defaults(run=explore)
     listed = commands.add_parser(
         "formats",

@@ -222,7 +222,7 @@ def test_without_a_command_it_is_the_playground(explored: list, words: list[str]
 
 
 def test_explore_hands_on_what_it_is_given(place: Path, explored: list) -> None:
-    page = ["--host", "0.0.0.0", "--port", "81", "--token", "t" * 16, "--no-browser"]
+    page = ["--host", "0.0.0.0", "--port", "81", "--token", "t" * 16, "--no-browser", "--memory", "64"]
     look = ["--open", "conv1, pool1", "--theme", "light", "--encoding", "signed", "--scaling", "map"]
     assert main(["explore", "lenet5", "digit.png", *look, *page]) == 0
     (subject, x), given = explored[0]
@@ -237,7 +237,7 @@ def test_explore_hands_on_what_it_is_given(place: Path, explored: list) -> None:
     )
     assert given == {
         "open": ("conv1", "pool1"), "camera": None, "host": "0.0.0.0", "port": 81, "token": "t" * 16, "browser": False,
-        "block": True,
+        "block": True, "memory": 64 * 2**20,
     }  # fmt: skip
 
 

@@ -7,8 +7,10 @@ import webbrowser
 from collections.abc import Iterable
 from typing import Any
 
+from ..errors import OpenError
 from ..opening import Subject, open_model
 from ..scene import Camera, Look
+from .passes import MEMORY
 from .recorded import RecordedSession, Recording
 from .session import Session
 
@@ -59,6 +61,7 @@ def explore(
     token: str | None = None,
     browser: bool = True,
     block: bool = False,
+    memory: int = MEMORY,
     **choices: Any,
 ) -> Viewer:
     """Show a model on a page of its own.
@@ -75,6 +78,8 @@ def explore(
         token: the secret in the address, 16 characters or more; by default a random one.
         browser: whether to open the page in the person's browser.
         block: whether to return only when the page is closed or Ctrl-C is pressed.
+        memory: how many bytes the values of a pass take at most. Those of a small network are all kept; of a large one
+            only what is shown, and of closed boxes only the mean and the maximum of the maps.
 
     Returns:
         The viewer, whose `close()` ends the page.
@@ -86,7 +91,9 @@ def explore(
         ServerError: the page cannot be served.
     """
     subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
-    session = Session(subject, x, (look or Look()).changed(**choices), camera, open)
+    if memory < 1:
+        raise OpenError(f"memory is {memory}; it is how many bytes the values of a pass may take, 1 or more.")
+    session = Session(subject, x, (look or Look()).changed(**choices), camera, open, memory)
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
 
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MOST_BARS = 10
+SLOW_PASS = 0.7  # seconds from which on the page says that the model runs
 LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement", "sort", "most_maps")
 
 
@@ -44,6 +45,7 @@ class Explorer(TrameApp):
         self.hovered: Any = None
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
         self._passes = asyncio.Lock()
+        self._completing = False
         self._stage = Stage(session.scene)
         self._fill_state()
         self.policy = rules.policy()
@@ -123,6 +125,7 @@ class Explorer(TrameApp):
         self._read_out()
         self.publish(wire.with_animation(message, old, self.session.scene, duration))
         self._describe()
+        self._complete()
 
     async def in_worker(self, function: Callable[[], T]) -> T:
         """Call a function in the worker's thread."""
@@ -155,6 +158,24 @@ class Explorer(TrameApp):
             if failure:
                 self.say(failure)
             return True
+
+    def _complete(self) -> None:
+        """Run the model on its input again, where what is now shown was not kept."""
+        if self.session.lacks and not self._completing:
+            self._completing = True
+            self._task = asyncio.get_running_loop().create_task(self._run_again())
+
+    async def _run_again(self) -> None:
+        if self.session.seconds > SLOW_PASS:
+            self.state.busy = "Running the model again for what has been opened …"
+            self.state.flush()
+        try:
+            while self.session.lacks and await self.show(lambda: self.session.x):
+                self.state.flush()
+        finally:
+            self._completing = False
+            self.state.busy = ""
+            self.state.flush()
 
     # The stage -----------------------------------------------------------------------------------------------------
 
@@ -208,12 +229,13 @@ class Explorer(TrameApp):
         self._scene_changed(self.session.close_all())
 
     def select_layer(self, name: str) -> None:
-        old = self.session.reveal(name)
+        old = self.session.select(name)
         if old is not None:
             self._scene_changed(old)
         layer = self.session.layer(name)
         self.state.selected = name if layer is not None else ""
         self.state.card = texts.card(layer) if layer is not None else None
+        self._complete()
 
     def _look_changed(self, **_state: Any) -> None:
         chosen = {name: getattr(self.state, name) for name in LOOKS}

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..capture import Layer, Trace, Tracer
+from ..capture import Layer, Trace
 from ..classes import Prediction, ranked
 from ..errors import CaptureError
 from ..opening import Sample, Subject
 from ..scene import Camera, Look, Patch, Ray, Scene
 from ..scene.picking import Hit
+from .passes import MEMORY, Passes, look_for
 
 MOST_PAD_CELLS = 64
 
@@ -41,8 +42,11 @@ class Session:
         look: how the scene looks.
         camera: where the page looks from at first; `None` for a view that has everything in frame.
         open: layers and modules to open, by name; `"*"` opens all.
+        memory: how many bytes the values of a pass take at most. Those of a small network are all kept; of a large one
+            only what is shown, and of closed boxes only the mean and the maximum of the maps.
 
     Attributes:
+        selected: the layer or module whose card is shown, by name; empty for none. All of its values are kept.
         has_scene_file: whether a scene file can say what is shown.
 
     Raises:
@@ -59,9 +63,10 @@ class Session:
         look: Look | None = None,
         camera: Camera | None = None,
         open: str | Iterable[str] | None = None,
+        memory: int = MEMORY,
     ) -> None:
         self.subject = subject
-        self._tracer = Tracer(subject.module)
+        self.selected = ""
         self.truth: int | None = None
         self.sample: int | None = None
         self.preview: np.ndarray | None = None
@@ -75,8 +80,10 @@ class Session:
         shape = tuple(getattr(x, "shape", ())[1:])
         if subject.input_spec.is_image and shape == subject.input_spec.shape:
             self.preview = subject.preview(first[:1])
+        self._passes = Passes(subject.module, memory, look, open)
         trace, self.failure = self.run(first)
         self.scene = Scene(trace, open, look=look, camera=camera)
+        self._shown()
         self.start_look = self.scene.look
 
     # Inputs --------------------------------------------------------------------------------------------------------
@@ -138,7 +145,7 @@ class Session:
             CaptureError: the pass raised before a layer had run.
         """
         try:
-            return self._tracer(x), ""
+            return self._passes(x), ""
         except CaptureError as error:
             if error.trace is None or not error.trace.layers:
                 raise
@@ -147,13 +154,41 @@ class Session:
     def show(self, trace: Trace, failure: str = "") -> Shown:
         """Take a new trace into the scene."""
         self.failure = failure
-        old, layers = self.scene, (*trace.inputs, *trace.layers)
-        if [(x.name, x.shape) for x in old.all_layers] == [(x.name, x.shape) for x in layers]:
+        old = self.scene
+        if old.trace.difference(trace):
+            self.scene = Scene(trace, look=look_for(trace, old.look))
+        elif self._order_is_new(trace):
+            self.scene = Scene(trace, look=old.look, camera=old.camera)
+        else:
             return Shown(old.update(trace), failure)
-        names = {x.name for x in layers}
-        look = old.look.changed(open=frozenset(old.look.open & names), expanded=None)
-        self.scene = Scene(trace, look=look)
+        self._shown()
         return Shown(None, failure)
+
+    def _order_is_new(self, trace: Trace) -> bool:
+        """Whether the maps of an open layer could be sorted only now that there are values."""
+        look = self.scene.look
+        if look.sort == "index" and not look.most_maps:
+            return False
+        unsorted = [x.name for x in self.scene.layers if x.name in look.open and x.values is None]
+        return any(name in trace and trace[name].values is not None for name in unsorted)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether something is shown whose values were not kept, so that the model should run on `x` once more."""
+        return self.scene.trace.error is None and self._passes.lack
+
+    @property
+    def x(self) -> Any:
+        """The last input."""
+        return self._passes.x
+
+    @property
+    def seconds(self) -> float:
+        """How long the last forward pass took."""
+        return self._passes.seconds
+
+    def _shown(self) -> None:
+        self._passes.showing(self.scene.look, self.selected)
 
     # The look ------------------------------------------------------------------------------------------------------
 
@@ -183,6 +218,12 @@ class Session:
             return self.change(open=opened ^ {name})
         return self.change(open=opened | {name}, expanded=expanded | scene.modules.around(name))
 
+    def select(self, name: str) -> Scene | None:
+        """Look at all that is known of a layer or module; the rest as `reveal`."""
+        self.selected = name
+        self._shown()
+        return self.reveal(name)
+
     def reveal(self, name: str) -> Scene | None:
         """Open the modules around a layer or module that is hidden; returns the scene that was, `None` if none is."""
         scene = self.scene
@@ -203,6 +244,7 @@ class Session:
     def _rebuild(self, look: Look) -> Scene:
         old = self.scene
         self.scene = Scene(old.trace, look=look, camera=old.camera)
+        self._shown()
         return old
 
     def first_camera(self, aspect: float) -> Camera:

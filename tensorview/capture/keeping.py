@@ -36,13 +36,21 @@ class Reduced(NamedTuple):
         if maps is None:
             return None
         if maps.device.type == "cpu":  # numpy is the faster one there for one sample
-            held = maps.numpy()
-            return cls(held.mean(0, dtype=np.float32), held.max(0).astype(np.float32, copy=False))
+            return cls(_mean(maps.numpy()), maps.numpy().max(0).astype(np.float32, copy=False))
         return cls(maps.mean(0, dtype=torch.float32), maps.amax(0).float())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As a layer holds them."""
         return {name: array for name, part in self._asdict().items() if (array := to_array(part)) is not None}
+
+
+def _mean(maps: np.ndarray) -> np.ndarray:
+    """float32, over the first axis."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: np.ndarray = maps.mean(0, dtype=np.float32)
+        if not np.isfinite(mean).all():  # the sum may be beyond float32 where the mean is not
+            mean = maps.mean(0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 class Wanted:

@@ -157,6 +157,10 @@ class Layer:
         contents["reduced"] = reduced
         return layer
 
+    def with_values_of(self, other: Layer) -> Layer:
+        """The same layer with what was kept of another one of its shape."""
+        return self.with_values(other.values, other.reduced)
+
     def deferred(self, compute: Callable[[], np.ndarray]) -> Layer:
         """The same layer with values that are computed when first asked for, read-only and of its shape."""
         layer = object.__new__(_Deferred)

@@ -65,6 +65,18 @@ class Trace:
         trace.__dict__["graph"] = self.graph
         return trace
 
+    def difference(self, other: Trace) -> str:
+        """What the layers of another trace have otherwise than these, in words; empty where names and shapes agree."""
+        if "graph" in other.__dict__ and other.graph is self.__dict__.get("graph"):
+            return ""  # of the same plan
+        mine, others = (*self.inputs, *self.layers), (*other.inputs, *other.layers)
+        if len(mine) != len(others):
+            return f"the trace has {len(others)} layers, not {len(mine)}"
+        for old, new in zip(mine, others, strict=True):
+            if old.shape != new.shape or old.name != new.name:
+                return f"the trace has {new.name!r} of shape {new.shape}, not {old.name!r} of {old.shape}"
+        return ""
+
     def __getitem__(self, name: str) -> Layer:
         """The layer or input called `name`. Raises `LayerNotFound` (a KeyError), which offers near names."""
         try:

@@ -95,6 +95,14 @@ def shown_values(item: Placement, values: np.ndarray, aggregate: Aggregate) -> n
     return area_mean(maps, item.factor).reshape(-1)
 
 
+def reduced_values(item: Placement, part: np.ndarray, aggregate: Aggregate) -> np.ndarray:
+    """What is drawn of a closed box of which only the mean or the maximum over its maps was kept, as `shown_values`."""
+    maps = part.reshape(-1, item.maps.height, item.maps.width)  # of a volume several, one for each slice
+    if len(maps) > 1:
+        maps = _mean(maps) if aggregate == "mean" else maps.max(axis=0, keepdims=True)
+    return area_mean(maps, item.factor).reshape(-1)
+
+
 def _mean(maps: np.ndarray) -> np.ndarray:
     """`maps.mean(axis=0, keepdims=True)` without what that costs a small array."""
     if maps.dtype.kind != "f":

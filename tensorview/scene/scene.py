@@ -11,15 +11,16 @@ import numpy as np
 from ..errors import SceneError
 from .atlas import pack
 from .camera import Camera, Ray, fit_camera
-from .colouring import Colouring, Run, check_drawable, overflowed, shown_values, store
+from .colouring import Colouring, Run, check_drawable, overflowed, reduced_values, shown_values, store
 from .feeding import Feeding, feeding, field_marks
 from .fields import Cells, Fields, Region
-from .groups import KIND, Grouping, find, shown_layers
+from .groups import KIND, Grouping, shown_layers
 from .labels import layer_labels, text_page
 from .layout import MOST_CUBES, arrange_layers, page_sizes
 from .links import link_lines
 from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
+from .needs import resolved
 from .pages import Page, Patch
 from .palette import CHANNEL_HUES, RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, meet_boxes, outline, pick
@@ -76,11 +77,11 @@ class Scene:
         self.all_layers: tuple[Layer, ...] = (*trace.inputs, *trace.layers)
         if not self.all_layers:
             raise SceneError("there is nothing to draw: the trace has no layer that returned a tensor")
-        check_drawable(self.all_layers)
         self.modules = Grouping(self.all_layers, trace.outputs)
-        self.look = self._resolved(look or Look(), open, choices)
+        self.look = resolved(look or Look(), open, self.all_layers, self.modules, **choices)
         self.theme = theme_named(self.look.theme)
         self._choose_layers()
+        check_drawable(self.layers)
         self._fields = Fields(self.all_layers)
         self._lay_out()
         self._draw_pages()
@@ -93,19 +94,6 @@ class Scene:
         return f"Scene({boxes_}, {len(self.slabs)} slabs, page {height} x {width})"
 
     # Building ------------------------------------------------------------------------------------------------------
-
-    def _resolved(self, look: Look, open: str | Iterable[str] | None, choices: dict[str, object]) -> Look:
-        """The look with what is open and expanded: a layer that is open is never hidden in a closed module."""
-        modules: frozenset[str] = frozenset()
-        if open is not None:
-            choices["open"], modules = find(open, self.all_layers, self.modules)
-        look = look.changed(**choices)
-        known = {layer.name for layer in self.all_layers}
-        expanded = self.modules.first_view() if look.expanded is None else look.expanded
-        expanded = (expanded | modules) & frozenset(self.modules.names)
-        for name in (look.open & known) | modules if open is not None else ():
-            expanded |= self.modules.around(name)
-        return look.changed(expanded=expanded)
 
     def _choose_layers(self) -> None:
         """Decide what stands in the scene: layers, and closed modules."""
@@ -221,23 +209,16 @@ class Scene:
         Raises:
             SceneError: the layers are others, so that a new scene is needed, or their values have no colour.
         """
+        difference = self.trace.difference(trace)
+        if difference:
+            raise SceneError(f"{difference}: build a new scene for it")
         layers = (*trace.inputs, *trace.layers)
-        if len(layers) != len(self.all_layers):
-            raise SceneError(
-                f"the trace has {len(layers)} layers, the scene {len(self.all_layers)}: build a new scene for it"
-            )
-        for old, new in zip(self.all_layers, layers, strict=True):
-            if old.shape != new.shape or old.name != new.name:
-                raise SceneError(
-                    f"the scene was built for {old.name!r} of shape {old.shape}, not for {new.name!r} of {new.shape}: "
-                    "build a new scene for it"
-                )
-        check_drawable(layers)
-        self.trace, self.all_layers = trace, layers
-        self.layers = tuple(
-            layers[node.start] if kept is None else kept.with_values(layers[node.output].values)
+        shown = tuple(
+            layers[node.start] if kept is None else kept.with_values_of(layers[node.output])
             for node, kept in zip(self.nodes, self._kept, strict=True)
         )
+        check_drawable(shown)
+        self.trace, self.all_layers, self.layers = trace, layers, shown
         return self._show()
 
     def _show(self) -> list[Patch]:
@@ -251,9 +232,12 @@ class Scene:
 
     def _fill(self, run: Run) -> list[Patch]:
         """Write what a layer shows into the buffer; the texts that changed."""
-        values = self.layers[run.item.layer].values
-        target = self._colouring.buffer[run.start : run.stop]
+        layer = self.layers[run.item.layer]
+        values, target = layer.values, self._colouring.buffer[run.start : run.stop]
         if values is None:
+            if layer.reduced is not None and run.item.look == "box" and not run.item.true_colours:
+                store(reduced_values(run.item, layer.reduced[self.look.aggregate], self.look.aggregate), target)
+                return []
             target[:] = 0
             return self._shares.clear(run.item) if run.item.look == "cubes" else []
         if run.item.look == "cubes":
@@ -311,13 +295,17 @@ class Scene:
 
     def value(self, hit: Hit) -> float | None:
         """The exact value of a picked cell; of a closed box what it shows there; `None` where none was captured."""
-        values = self.layers[self.placements[hit.placement].layer].values
-        if values is None:
-            return None
+        item = self.placements[hit.placement]
+        layer = self.layers[item.layer]
         if hit.index is not None:
-            return float(values[hit.index])
-        column = values.reshape(self.placements[hit.placement].maps.shape)[:, hit.row, hit.column].astype(float)
-        return float(column.mean() if self.look.aggregate == "mean" else column.max())
+            return None if layer.values is None else float(layer.values[hit.index])
+        aggregate = self.look.aggregate
+        held = layer.values if layer.reduced is None else layer.reduced[aggregate]
+        if held is None:
+            return None
+        column = held.reshape(-1, item.maps.height, item.maps.width)[:, hit.row, hit.column].astype(float)
+        shown = column.mean() if aggregate == "mean" else column.max()
+        return float(shown if held.dtype == np.float64 else np.float32(shown))
 
     def outline(self, hit: Hit) -> np.ndarray:
         """`(4, 3)` float64: the corners of the picked cell."""

@@ -114,7 +114,8 @@ class Overlay:
         """The values at the two ends for the open layers, for all where none is open: `(layer, low, high)`."""
         if self.scene.look.scaling != "layer":
             return []
-        names = [p.name for p in self.scene.placements if self.scene.layers[p.layer].values is not None]
+        layers = self.scene.layers
+        names = [layer.name for layer in layers if layer.values is not None or layer.reduced is not None]
         shown = [name for name in names if name in self.scene.look.open] or names
         return [(name, *self.scene.value_range(name)) for name in shown]
 
@@ -133,7 +134,9 @@ class Overlay:
     def _special(self) -> list[Image.Image]:
         """Swatches for NaN and the infinities, where there are any."""
         colours = lookup_table(self.scene.look.encoding, "other", self.theme)
-        values = [layer.values for layer in self.scene.layers if layer.values is not None]
+        layers = self.scene.layers
+        values = [layer.values for layer in layers if layer.values is not None]
+        values += [part for layer in layers for part in (layer.reduced or {}).values()]
         odd = [v for v in values if v.dtype.kind == "f" and not np.isfinite(v).all()]
         return [
             self._named_swatch((int(r), int(g), int(b)), text)

@@ -149,9 +149,9 @@ def test_an_update_changes_the_texts_that_read_otherwise(chain):
 
 def test_a_trace_of_another_network_is_refused(lenet, chain):
     scene = Scene(chain(np.zeros((1, 4, 4)), np.zeros((2, 4, 4))))
-    with pytest.raises(SceneError, match=r"13 layers, the scene 2"):
+    with pytest.raises(SceneError, match=r"13 layers, not 2"):
         scene.update(lenet)
-    with pytest.raises(SceneError, match=r"'layer1' of shape \(2, 4, 4\), not for 'layer1' of \(3, 4, 4\)"):
+    with pytest.raises(SceneError, match=r"'layer1' of shape \(3, 4, 4\), not 'layer1' of \(2, 4, 4\)"):
         scene.update(chain(np.zeros((1, 4, 4)), np.zeros((3, 4, 4))))
 
 

@@ -1,0 +1,69 @@
+"""What of a network is shown, told from its structure alone, and which values that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from .arrange import as_maps
+from .groups import Grouping, find
+from .look import Look
+
+if TYPE_CHECKING:
+    from ..capture import Layer, Trace
+
+Need = Literal["exact", "reduced"]
+
+
+def resolved(
+    look: Look, open: str | Iterable[str] | None, layers: Sequence[Layer], modules: Grouping, **choices: object
+) -> Look:
+    """The look with what is open and expanded: a layer that is open is never hidden in a closed module.
+
+    Raises:
+        SceneError: a layer to open or a choice does not exist.
+    """
+    inside: frozenset[str] = frozenset()
+    if open is not None:
+        choices["open"], inside = find(open, layers, modules)
+    look = look.changed(**choices)
+    known = {layer.name for layer in layers}
+    expanded = modules.first_view() if look.expanded is None else look.expanded
+    expanded = (expanded | inside) & frozenset(modules.names)
+    for name in (look.open & known) | inside if open is not None else ():
+        expanded |= modules.around(name)
+    return look.changed(expanded=expanded)
+
+
+def needed(
+    trace: Trace, look: Look, open: str | Iterable[str] | None = None, whole: Iterable[str] = ()
+) -> dict[str, Need]:
+    """The layers whose values a scene of this trace shows, by name.
+
+    Of a closed box the mean and the maximum of the maps are enough ("reduced"), of all else every value ("exact"), and
+    of vectors that the network returns. The values of the trace itself are not looked at.
+
+    Args:
+        whole: names of layers and of closed modules of which every value is looked at.
+
+    Raises:
+        SceneError: as `Scene` does.
+    """
+    layers = (*trace.inputs, *trace.layers)
+    modules = Grouping(layers, trace.outputs)
+    look = resolved(look, open, layers, modules)
+    exact = set(whole)
+    needs: dict[str, Need] = {}
+    for node in modules.nodes(look.expanded or frozenset()):
+        layer = layers[node.output]
+        needs[layer.name] = "exact" if node.name in exact else _need(layer, node.name in look.open)
+    for layer in layers:
+        if layer.name in exact or (layer.name in trace.outputs and len(layer.shape) == 1):
+            needs[layer.name] = "exact"
+    return needs
+
+
+def _need(layer: Layer, is_open: bool) -> Need:
+    maps = as_maps(layer.shape, layer.kind)
+    closed = not is_open and layer.kind != "input"
+    return "reduced" if closed and maps.count > 1 and maps.style in ("maps", "volume") else "exact"
