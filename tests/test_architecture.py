@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "scene": {"capture"},
     "stage": {"capture", "scene"},
     "runs": {"capture"},
+    "callbacks": {"opening", "runs"},
     "training": {"opening", "capture", "runs"},
     "app": {"opening", "capture", "scene", "stage", "runs", "training", "models", "scenes", "scene_file"},
 }

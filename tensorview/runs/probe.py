@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,8 +96,8 @@ def _as_it_is() -> Iterator[None]:
 def _tensors(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value)
-    if isinstance(value, dict):
-        return {key: _tensors(item) for key, item in value.items()}
+    if isinstance(value, Mapping):  # as what a tokenizer returns
+        return {str(key): _tensors(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return type(value)(_tensors(item) for item in value)
     if not isinstance(value, Tensor):

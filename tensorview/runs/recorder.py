@@ -36,7 +36,6 @@ class Recorder:
     Beyond what `watch` has:
 
     Args:
-        first: the number of the step that the model is at, where training goes on from a checkpoint.
         share: most of the time, in (0, 1], that recording may take: a step that comes earlier waits until it may.
         about: what else `run.json` says, as JSON.
 

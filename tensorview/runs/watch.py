@@ -26,6 +26,7 @@ def watch(
     class_names: Iterable[str] = (),
     in_eval: bool = True,
     resume: bool = False,
+    first: int = 0,
     probe_loss: Loss | None = None,
     open: bool = False,
 ) -> Recorder:
@@ -36,7 +37,7 @@ def watch(
                 ...
                 run.step(loss=loss.item())
 
-    The model before the first step is recorded as step 0, then every `every`-th step, and the last.
+    The model before the first step is recorded as step 0 (or `first`), then every `every`-th step, and the last.
 
     Args:
         model: the model that is trained.
@@ -53,6 +54,7 @@ def watch(
         class_names: one for each output of a classifier.
         in_eval: run the probe in eval mode, whatever mode the model is in. False: in the mode that it is in.
         resume: go on with the run that is in the directory.
+        first: the number of the step that the model is at, where training goes on from a checkpoint.
         probe_loss: makes a tensor of one number of what the model returns for the probe, for activation gradients.
         open: show the page at once, as long as this process runs.
 
@@ -75,6 +77,7 @@ def watch(
         class_names=class_names,
         in_eval=in_eval,
         resume=resume,
+        first=first,
         probe_loss=probe_loss,
     )
     if open and recorder.is_recording:
