@@ -135,7 +135,8 @@ def test_a_step_that_would_take_more_than_the_share_waits(
 
 def test_another_probe_is_recorded_at_once(tmp_path: Path, net: Net, probe: torch.Tensor) -> None:
     with Recorder(net, probe, tmp_path) as recorder:
+        run = Run.open(tmp_path)
         recorder.record(probe * 0.5)
-    run = Run.open(tmp_path)
+        assert run.refresh()
     assert run.steps == (0,)
     np.testing.assert_array_equal(run.trace(0).inputs[0].values, (probe[0] * 0.5).numpy())

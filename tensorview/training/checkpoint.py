@@ -1,0 +1,99 @@
+"""A training as one safetensors file: weights, the optimiser's state, the step and the hyperparameters. No pickle.
+
+Weights have their own names, so that the file also loads as weights; the optimiser's tensors are named
+"optimizer/PARAMETER/KEY". What is no tensor is JSON in the file's metadata, under "training".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from ..errors import OpenError
+
+FORMAT = 1
+KEY = "training"
+STATE = "optimizer/"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training at a step.
+
+    Attributes:
+        weights: the model's state dict.
+        state: the optimiser's tensors, by parameter and key.
+        about: "step", "examples", "hyper", "architecture", "data" and more, as JSON; empty for a file of weights alone.
+    """
+
+    weights: dict[str, Tensor]
+    state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def checkpoint_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]) -> bytes:
+    """The file of a training, as bytes."""
+    tensors = dict(model.state_dict())
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[f"{STATE}{name}/{key}"] = value
+    # Copies, since safetensors takes no two names for the same memory.
+    copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    return save(copies, {KEY: json.dumps({"format": FORMAT, **about})})
+
+
+def read_checkpoint(content: bytes) -> Checkpoint:
+    """What is in the bytes of a file.
+
+    Raises:
+        OpenError: they are no whole safetensors file, or of another version.
+    """
+    try:
+        tensors = load(content)
+        about = json.loads(_metadata(content).get(KEY, "{}"))
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise OpenError("The file is not a whole safetensors file: save a checkpoint again, and load that.") from error
+    if not isinstance(about, dict) or about.get("format", FORMAT) != FORMAT:
+        raise OpenError("The checkpoint is of another version of tensorview: continue from it with that.")
+    state: dict[str, dict[str, Tensor]] = {}
+    for name in [name for name in tensors if name.startswith(STATE)]:
+        parameter, _, key = name.removeprefix(STATE).rpartition("/")
+        state.setdefault(parameter, {})[key] = tensors.pop(name)
+    return Checkpoint(tensors, state, about)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: 8 bytes of length, then that much JSON."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__", {})
+
+
+def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and state into a model and a fresh optimiser of the same kind.
+
+    Raises:
+        OpenError: they do not fit; the model is then as it was.
+    """
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
+    if wanted != found:
+        name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
+        there, here = (str(shapes.get(name, "missing")) for shapes in (found, wanted))
+        raise OpenError(f"The checkpoint does not fit {type(model).__name__}: {name} is {there} there and {here} here.")
+    parameters = dict(model.named_parameters())
+    for name, values in checkpoint.state.items():
+        if name not in parameters or any(v.ndim and v.shape != parameters[name].shape for v in values.values()):
+            raise OpenError(f"The checkpoint's optimiser does not fit {type(model).__name__}: {name} differs.")
+    model.load_state_dict(checkpoint.weights)
+    for name, values in checkpoint.state.items():
+        device = parameters[name].device
+        # Adam's count of steps is a number and stays on the CPU.
+        state = {key: value.to(device) if value.ndim else value for key, value in values.items()}
+        optimizer.state[parameters[name]] = state
