@@ -79,7 +79,7 @@ def explore(
         browser: whether to open the page in the person's browser.
         block: whether to return only when the page is closed or Ctrl-C is pressed.
         memory: how many bytes the values of a pass take at most. Those of a small network are all kept; of a large one
-            only what is shown, and of closed boxes only the mean and the maximum of the maps.
+            only what is shown, and of closed boxes only the mean or the maximum of the maps.
 
     Returns:
         The viewer, whose `close()` ends the page.

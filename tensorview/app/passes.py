@@ -21,7 +21,7 @@ class Passes:
     """Runs a model on one input after the other.
 
     Of a small network every value is kept, so that a layer opens without another pass. Of one whose values take more
-    than `WHOLE` bytes only what is shown is, and of closed boxes the mean and the maximum of their maps.
+    than `WHOLE` bytes only what is shown is, and of closed boxes the mean or the maximum of their maps.
 
     Args:
         memory: most bytes of the values that are kept.
@@ -55,7 +55,8 @@ class Passes:
 
     def showing(self, look: Look, selected: str) -> None:
         """Say what is shown from now on, and of which layer or closed module every value is looked at."""
-        if (look.open, look.expanded, selected) != (self._look.open, self._look.expanded, self._selected):
+        shown = (look.open, look.expanded, look.aggregate, selected)
+        if shown != (self._look.open, self._look.expanded, self._look.aggregate, self._selected):
             self._changed = True
         self._look, self._open, self._selected = look, None, selected
 

@@ -43,7 +43,7 @@ class Session:
         camera: where the page looks from at first; `None` for a view that has everything in frame.
         open: layers and modules to open, by name; `"*"` opens all.
         memory: how many bytes the values of a pass take at most. Those of a small network are all kept; of a large one
-            only what is shown, and of closed boxes only the mean and the maximum of the maps.
+            only what is shown, and of closed boxes only the mean or the maximum of the maps.
 
     Attributes:
         selected: the layer or module whose card is shown, by name; empty for none. All of its values are kept.

@@ -138,8 +138,9 @@ class GradientPass(Replay):
         return loss.reshape(())
 
     def _kept(self, gradient: Tensor, output: Output) -> Copied:
-        if output.kept == "reduced":
-            return Reduced.of(gradient, output.pick, self._sample)
+        keep = output.kept or "exact"
+        if keep != "exact":
+            return Reduced.of(gradient, output.pick, self._sample, keep)
         return copy_sample(gradient, output.pick, self._sample)
 
     def _missing(self) -> tuple[str, ...]:

@@ -17,27 +17,31 @@ from .values import Pick, take_sample, to_array
 if TYPE_CHECKING:
     from .trace import Trace
 
-Keep = Literal["exact", "reduced"]
+# Every value, the mean or the maximum of the maps, or both of these.
+Keep = Literal["exact", "mean", "max", "reduced"]
 Chooser = Callable[["Trace"], Mapping[str, Keep]]
 Selection = str | Iterable[str] | Callable[[str, "nn.Module | None"], bool] | None
 BYTES = 4  # of a number that is kept, float32 but for few
 
 
 class Reduced(NamedTuple):
-    """What a closed box shows of a layer: its maps' mean and maximum, each of the shape of a map."""
+    """What a closed box shows of a layer: its maps' mean, maximum or both, each of the shape of a map."""
 
-    mean: np.ndarray | Tensor
-    max: np.ndarray | Tensor
+    mean: np.ndarray | Tensor | None
+    max: np.ndarray | Tensor | None
 
     @classmethod
-    def of(cls, tensor: Tensor, pick: Pick, sample: int) -> Reduced | None:
+    def of(cls, tensor: Tensor, pick: Pick, sample: int, keep: Keep) -> Reduced | None:
         """Reduce one sample, (C, ...), over its maps, on the device that holds it; None for complex numbers."""
         maps = take_sample(tensor, pick, sample)
         if maps is None:
             return None
         if maps.device.type == "cpu":  # numpy is the faster one there for one sample
-            return cls(_mean(maps.numpy()), maps.numpy().max(0).astype(np.float32, copy=False))
-        return cls(maps.mean(0, dtype=torch.float32), maps.amax(0).float())
+            held = maps.numpy()
+            greatest = None if keep == "mean" else held.max(0).astype(np.float32, copy=False)
+            return cls(None if keep == "max" else _mean(held), greatest)
+        mean = None if keep == "max" else maps.mean(0, dtype=torch.float32)
+        return cls(mean, None if keep == "mean" else maps.amax(0).float())
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As a layer holds them."""
@@ -92,14 +96,15 @@ def share_out(
     """
     front = set(first)
     wanted = {number: _size(layers[number], keep) for number, keep in asked.items()}
-    least = {number: _size(layers[number], "reduced") for number in asked}
+    fallback: dict[int, Keep] = {number: "reduced" if keep == "exact" else keep for number, keep in asked.items()}
+    least = {number: _size(layers[number], keep) for number, keep in fallback.items()}
     keeps: dict[int, Keep] = {}
     left = budget
     for number in sorted(asked, key=lambda number: (number not in front, least[number], number)):
         if number in front and wanted[number] <= left:
             keeps[number], left = asked[number], left - wanted[number]
         elif least[number] <= left:
-            keeps[number] = asked[number] if least[number] == wanted[number] else "reduced"
+            keeps[number] = asked[number] if least[number] == wanted[number] else fallback[number]
             left -= least[number]
     for number in sorted(keeps, key=lambda number: wanted[number]):
         more = wanted[number] - least[number]
@@ -123,7 +128,7 @@ def _size(layer: Layer, keep: Keep) -> int:
     exact = size_of(layer.shape, layer.dtype)
     if keep == "exact" or len(layer.shape) < 3 or layer.kind == "attention" or layer.dtype.startswith("complex"):
         return exact
-    return min(exact, 2 * math.prod(layer.shape[1:]) * BYTES)
+    return min(exact, (2 if keep == "reduced" else 1) * math.prod(layer.shape[1:]) * BYTES)
 
 
 def over_budget(

@@ -114,8 +114,9 @@ class Layer:
         values: read-only, C-contiguous, of `shape`, exactly what the module returned. float16 and bfloat16 are
             held as float32, other dtypes as they are. `None` where not asked for, and for complex numbers. Those of
             attention maps are computed when first asked for.
-        reduced: in place of `values` where a budget did not allow for them: `"mean"` and `"max"` over the maps,
-            each float32 of the shape of a map (`shape[1:]`). `None` beside `values`, and where nothing is kept.
+        reduced: in place of `values` where these were not asked for, or a budget did not allow for them: `"mean"`,
+            `"max"` or both over the maps, each float32 of the shape of a map (`shape[1:]`). `None` beside `values`,
+            and where nothing is kept.
         info: the module's text, hyperparameters and parameters.
     """
 

@@ -153,7 +153,7 @@ class Plan(NamedTuple):
         room = 0
         for step in self.found:
             outputs, plain = chosen(step.outputs), step.plain
-            if plain is not None and outputs[0].kept == "reduced":
+            if plain is not None and outputs[0].kept not in (None, "exact"):
                 plain = None
             elif plain is not None and outputs[0].kept:
                 plain = plain._replace(start=room, stop=room + math.prod(plain.part))

@@ -156,8 +156,8 @@ class Replay:
         self._ids[output.node] = id(tensor)
         if output.kept == "exact":
             self._copied[output.node] = copy_sample(tensor, output.pick, self._sample)
-        elif output.kept == "reduced":
-            self._copied[output.node] = Reduced.of(tensor, output.pick, self._sample)
+        elif output.kept is not None:
+            self._copied[output.node] = Reduced.of(tensor, output.pick, self._sample, output.kept)
 
     def call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a torch function and copy its result where the plan says so. The mode is off in here."""

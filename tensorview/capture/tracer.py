@@ -29,6 +29,7 @@ from .structure import copy_of, is_uninitialised, is_without_data, shapes_only, 
 from .trace import Trace
 
 _NEVER_THE_SAME = "no values are kept: under a budget that takes two passes, and the model did not do the same twice"
+_TRANSFORMERS = (nn.TransformerEncoder, nn.TransformerEncoderLayer)
 WHOLE = 16 * 2**20  # bytes that a first pass copies before it is known what is wanted
 # Hooks and random generators belong to the whole process: captures in several threads take turns.
 _one_at_a_time = RLock()
@@ -56,7 +57,8 @@ class Tracer:
             and the maximum of their maps before they leave the device (`Layer.reduced`), or left out; a warning
             says which. Default: no bound.
         choose: in place of `layers`: given the structure, a trace without values, it says by name which layers keep
-            their values and how, `"exact"` or `"reduced"`. It is asked when a structure was found.
+            their values and how: `"exact"`, or `"mean"`, `"max"` or `"reduced"` for one of these of the maps or both.
+            It is asked when a structure was found.
 
     Attributes:
         layers, choose: as above; set one to keep other layers from the next call on, without finding the structure
@@ -88,6 +90,7 @@ class Tracer:
         self._budget = budget
         self._choose = choose
         self._rooms = Rooms()
+        self._transformers = any(isinstance(each, _TRANSFORMERS) for each in model.modules())
         self._compiled = any(map(_is_compiled, model.modules()))
         if self._compiled and not hasattr(torch.compiler, "set_stance"):
             raise CaptureError(
@@ -220,7 +223,7 @@ class Tracer:
         found = self._found
         assert found is not None
         self._plan, keeps = choosing(found, self._wanted, self._choose, self._budget)
-        if not ledger.full and "reduced" not in keeps.values():
+        if not ledger.full and all(keep == "exact" for keep in keeps.values()):
             return self._plan.filled([each if n in keeps else None for n, each in enumerate(ledger.copied)])
         template = self._plan.template
         bounded = self._replay(found, *arrange(self._model, x))
@@ -244,7 +247,8 @@ class Tracer:
         """A pass along the plan; None where the model left it."""
         self._plan = self._plan or choosing(found, self._wanted, self._choose, self._budget)[0]
         # What goes wrong here goes wrong again in the full pass, which can say where.
-        with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python():
+        heard = any(step.listens for step in self._plan.steps)
+        with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python(heard):
             return Replay(self._plan, self._sample, self._rooms).run(self._model, tensors, args, kwargs)
         return None
 
@@ -298,10 +302,13 @@ class Tracer:
         return CaptureError(message, name or None, replace(partial, error=message))
 
     @contextlib.contextmanager
-    def _in_python(self) -> Iterator[None]:
-        """A context in which compiled modules and torch's fused transformers run as plain Python, which hooks see."""
+    def _in_python(self, heard: bool = True) -> Iterator[None]:
+        """A context in which compiled modules and torch's fused transformers run as plain Python, which hooks see.
+
+        Where no attention is `heard` and there is no transformer whose layers hooks would miss, attention stays fused.
+        """
         fused = torch.backends.mha.get_fastpath_enabled()
-        torch.backends.mha.set_fastpath_enabled(False)
+        torch.backends.mha.set_fastpath_enabled(fused and not heard and not self._transformers)
         try:
             with torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext():
                 yield

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from .arrange import as_maps
+from .colouring import Aggregate
 from .groups import Grouping, find
 from .look import Look
 
 if TYPE_CHECKING:
     from ..capture import Layer, Trace
 
-Need = Literal["exact", "reduced"]
+Need = Literal["exact", "mean", "max"]
 
 
 def resolved(
@@ -40,8 +41,8 @@ def needed(
 ) -> dict[str, Need]:
     """The layers whose values a scene of this trace shows, by name.
 
-    Of a closed box the mean and the maximum of the maps are enough ("reduced"), of all else every value ("exact"), and
-    of vectors that the network returns. The values of the trace itself are not looked at.
+    Of a closed box the mean or the maximum of the maps is enough ("mean", "max"), of all else it takes every value
+    ("exact"), as of vectors that the network returns. The values of the trace itself are not looked at.
 
     Args:
         whole: names of layers and of closed modules of which every value is looked at.
@@ -56,14 +57,14 @@ def needed(
     needs: dict[str, Need] = {}
     for node in modules.nodes(look.expanded or frozenset()):
         layer = layers[node.output]
-        needs[layer.name] = "exact" if node.name in exact else _need(layer, node.name in look.open)
+        needs[layer.name] = "exact" if node.name in exact else _need(layer, node.name in look.open, look.aggregate)
     for layer in layers:
         if layer.name in exact or (layer.name in trace.outputs and len(layer.shape) == 1):
             needs[layer.name] = "exact"
     return needs
 
 
-def _need(layer: Layer, is_open: bool) -> Need:
+def _need(layer: Layer, is_open: bool, aggregate: Aggregate) -> Need:
     maps = as_maps(layer.shape, layer.kind)
     closed = not is_open and layer.kind != "input"
-    return "reduced" if closed and maps.count > 1 and maps.style in ("maps", "volume") else "exact"
+    return aggregate if closed and maps.count > 1 and maps.style in ("maps", "volume") else "exact"

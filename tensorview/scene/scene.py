@@ -235,8 +235,9 @@ class Scene:
         layer = self.layers[run.item.layer]
         values, target = layer.values, self._colouring.buffer[run.start : run.stop]
         if values is None:
-            if layer.reduced is not None and run.item.look == "box" and not run.item.true_colours:
-                store(reduced_values(run.item, layer.reduced[self.look.aggregate], self.look.aggregate), target)
+            reduced = (layer.reduced or {}).get(self.look.aggregate)
+            if reduced is not None and run.item.look == "box" and not run.item.true_colours:
+                store(reduced_values(run.item, reduced, self.look.aggregate), target)
                 return []
             target[:] = 0
             return self._shares.clear(run.item) if run.item.look == "cubes" else []
@@ -300,7 +301,7 @@ class Scene:
         if hit.index is not None:
             return None if layer.values is None else float(layer.values[hit.index])
         aggregate = self.look.aggregate
-        held = layer.values if layer.reduced is None else layer.reduced[aggregate]
+        held = layer.values if layer.reduced is None else layer.reduced.get(aggregate)
         if held is None:
             return None
         column = held.reshape(-1, item.maps.height, item.maps.width)[:, hit.row, hit.column].astype(float)
