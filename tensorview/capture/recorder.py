@@ -21,6 +21,9 @@ from .plan import Node, Output, Plain, Step
 from .provenance import NOT_DIRECT, Sources, version
 from .values import Pick, batch_axis, named_tensors, tensors_in
 
+# Of torch.compile, of FSDP, and of activation checkpointing.
+_WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
 
 class Frame(NamedTuple):
     """A module call that is under way.
@@ -253,5 +256,5 @@ def _open_modules(module: nn.Module, seen: set[int] | None = None) -> Iterator[n
 
 
 def plain_path(path: str) -> str:
-    """A module's path without the wrappers that torch.compile puts around it."""
-    return ".".join(part for part in path.split(".") if part != "_orig_mod")
+    """A module's path without the wrappers that torch puts around it."""
+    return ".".join(part for part in path.split(".") if part not in _WRAPPERS)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..capture import Layer, ModuleInfo, Trace
+from ..capture.recorder import plain_path
 
 CONTENTS = ("activations", "weights", "gradients", "activation_gradients")
 OF_LAYERS = "activation_gradients/"
@@ -31,7 +32,7 @@ def with_parameters(trace: Trace, model: nn.Module, content: Collection[str], bu
     layers = tuple(n for n in trace.layers if "activations" in content or n.name.startswith(OF_LAYERS))
     outputs = trace.outputs if layers else ()
     kinds = {layer.module_name: layer.kind for layer in reversed(trace.layers)}
-    named = list(model.named_parameters())
+    named = [(plain_path(name), parameter) for name, parameter in model.named_parameters()]
     most = math.inf if budget is None else largest([p.numel() for _, p in named], budget // BYTES)
     notes: list[str] = []
     for part in ("weights", "gradients"):

@@ -39,6 +39,14 @@ def check_every(every: int) -> None:
         raise OpenError(f"every is {every}; it is a number of steps, 1 or more.")
 
 
+def check_sharded(content: tuple[str, ...], resume: bool) -> None:
+    """Raises OpenError for what is not possible where parameters lie in pieces on several processes."""
+    if content != ("activations",):
+        raise OpenError(f"of a sharded model activations are recorded, not {content[-1]}: leave that out of content.")
+    if resume:
+        raise OpenError("a run of a sharded model cannot be resumed: record to another directory.")
+
+
 def number(value: Any) -> float | None:
     """A number, or a tensor of one, as a float; `None` for what is neither."""
     try:

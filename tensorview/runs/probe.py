@@ -69,6 +69,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
+def name_of(model: nn.Module) -> str:
+    """The model's class, as it was before it was sharded."""
+    kind = type(getattr(model, "_fsdp_wrapped_module", model))
+    # `fully_shard` gives a module a class made of its own and another.
+    made = [base for base in kind.__bases__ if base.__name__ != "FSDPModule"]
+    return (made[0] if len(made) < len(kind.__bases__) else kind).__name__
+
+
 def is_sharded(model: nn.Module) -> bool:
     """Whether parameters lie in pieces on several processes, so that one of them alone cannot run the model."""
     names = {kind.__name__ for module in model.modules() for kind in type(module).__mro__}

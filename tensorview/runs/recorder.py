@@ -22,8 +22,8 @@ from ..errors import CaptureError, OpenError
 from .contents import with_parameters
 from .directory import FORMAT
 from .evaluation import Evaluation
-from .options import BUDGET, check_every, checked, number
-from .probe import Probe, is_sharded
+from .options import BUDGET, check_every, check_sharded, checked, number
+from .probe import Probe, is_sharded, name_of
 from .writer import Writer
 
 
@@ -73,12 +73,11 @@ class Recorder:
         self._writer: Writer | None = None
         self._owner = os.getpid()
         self._sharded = is_sharded(model)  # such a model runs in all processes or in none
+        if self._sharded:
+            check_sharded(self._content, resume)
+            self._share = None  # clocks differ, and all processes must run the probe at the same steps
         loss = probe_loss if "activation_gradients" in self._content else None
-        if self._sharded and loss is not None:
-            raise OpenError("activation gradients of a sharded model are not recorded: leave them out of content.")
         self._probe: Probe | None = Probe(model, probe, in_eval, budget, loss)
-        if self._sharded and resume:
-            raise OpenError("a run of a sharded model cannot be resumed: record to another directory.")
         if not (_is_first_process() or self._sharded):
             self._probe = None
         started = time.perf_counter()
@@ -203,7 +202,7 @@ class Recorder:
         return {
             "format": FORMAT,
             "tensorview": importlib.metadata.version("tensorview"),
-            "model": trace.model_name,
+            "model": name_of(self._probe.model) if self._probe is not None else trace.model_name,
             "inputs": [{"name": x.name, "shape": x.shape, "dtype": x.dtype} for x in trace.inputs],
             "class_names": [str(name) for name in class_names],
             "every": every,
