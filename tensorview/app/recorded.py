@@ -52,7 +52,7 @@ class RecordedSession(Session):
         step: the step that is shown.
 
     Raises:
-        OpenError: no step has been recorded, or the newest cannot be read.
+        OpenError: no step has been recorded, or none can be read.
         SceneError: there is no layer or module of a name.
     """
 
@@ -73,7 +73,8 @@ class RecordedSession(Session):
         self._content_shown = self.content
         self._looks: dict[str, Look] = {}
         _wait_for_a_step(recording, wait)
-        self.step = self._loaded = recording.steps[-1]
+        self.step, self._passed_over = _newest_readable(recording, self.content)
+        self._loaded = self.step
         name = recording.path.resolve().name
         subject = Subject(name, nn.Identity(), InputSpec(()), recording.class_names, recording.title)
         if self.content != "activations" and look is None:
@@ -91,7 +92,8 @@ class RecordedSession(Session):
         """The trace of step `x`; may be called from another thread, one call at a time. Raises OpenError."""
         trace = self.recording.trace(x, self.content)
         self._loaded = x
-        return trace, ""
+        said, self._passed_over = self._passed_over, ""
+        return trace, said
 
     def show(self, trace: Trace, failure: str = "") -> Shown:
         """Take a step's trace into the scene; another content has a look of its own."""
@@ -118,6 +120,26 @@ def _wait_for_a_step(recording: Recording, seconds: float) -> None:
             raise OpenError(f"{recording.path} holds no recorded step yet.")
         time.sleep(0.1)
         recording.refresh()
+
+
+def _newest_readable(recording: Recording, content: str) -> tuple[int, str]:
+    """The newest step that is whole, and what is to be said of those after it. Raises OpenError: there is none."""
+    newest: OpenError | None = None
+    for step in reversed(recording.steps):
+        fault = _fault(recording, step, content)
+        if fault is None:
+            return step, f"{newest} Step {step:,} is shown, which is whole." if newest else ""
+        newest = newest or fault
+    raise newest or OpenError(f"{recording.path} holds no recorded step yet.")
+
+
+def _fault(recording: Recording, step: int, content: str) -> OpenError | None:
+    """Why a step cannot be read."""
+    try:
+        recording.trace(step, content)
+    except OpenError as error:
+        return error
+    return None
 
 
 def _picture(trace: Trace) -> np.ndarray | None:

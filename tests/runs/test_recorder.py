@@ -376,6 +376,22 @@ def test_a_disk_that_takes_no_more_bytes(tmp_path: Path) -> None:
     assert Run.open(path).steps == (0,)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_metrics_on_a_full_disk(net: Net, probe: torch.Tensor, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with watch(net, probe, tmp_path, every=2) as run:
+        with pytest.warns(RuntimeWarning, match="ends at step 1: .*No space left on device"):
+            run.step(loss=1.0)
+        run.step(loss=1.0)
+        run.step()
+    assert not run.is_recording
+    (tmp_path / "metrics.jsonl").unlink()
+    read = Run.open(tmp_path)
+    assert read.steps == (0,)
+    assert read.metrics.names == (), "a run may have no metrics"
+    assert not read.refresh()
+
+
 def test_a_directory_that_cannot_be_made_is_a_warning(net: Net, probe: torch.Tensor, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(RuntimeWarning, match="recording to .* ends at step 0"):
