@@ -48,7 +48,7 @@ class Augmentation:
             wide = wide * (torch.randint(0, 2, (count,), generator=generator) * 2 - 1)
         cos, sin = angle.cos(), angle.sin()
         # Rows of the matrix that takes a place of the result to one of the source, from -1 to 1 across the image.
-        across = torch.stack([cos * wide, -sin * high, drawn(self.shift * 2 / width)], 1)
-        down = torch.stack([sin * wide, cos * high, drawn(self.shift * 2 / height)], 1)
+        across = torch.stack([cos * wide, -sin * high * height / width, drawn(self.shift * 2 / width)], 1)
+        down = torch.stack([sin * wide * width / height, cos * high, drawn(self.shift * 2 / height)], 1)
         grid = F.affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=False)
         return F.grid_sample(images, grid.to(images.device), padding_mode="zeros", align_corners=False)

@@ -1,0 +1,88 @@
+"""Dead units, saturation, explosions, NaN: named with their layer and counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from tensorview.training.building import Recipe
+from tensorview.training.data import Data
+from tensorview.training.evaluating import evaluate
+from tensorview.training.health import broken_weights, gradient_norms, gradient_warnings, watching
+
+
+def named(model: nn.Module, *batches: torch.Tensor) -> tuple[str, ...]:
+    with watching(model) as health, torch.no_grad():
+        for batch in batches:
+            model(batch)
+    return health.warnings()
+
+
+def test_dead_maps_are_counted_over_all_batches(bars: Data) -> None:
+    model, _ = Recipe("lenet5").build(bars)
+    with torch.no_grad():
+        for value in (model.conv1.bias, model.conv1.weight):
+            value[:2] = -1.0
+        model.conv1.bias[2:] = 1.0
+    judged = evaluate(model, bars)
+    assert judged is not None
+    assert "relu1: 2 of 6 maps are dead, 0 for every example." in judged.evaluation.warnings
+    assert model.training
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_unit_that_lives_for_one_example_is_not_dead() -> None:
+    model = nn.Sequential(nn.Identity(), nn.ReLU())
+    assert named(model, torch.tensor([[-1.0, -1.0]]), torch.tensor([[1.0, -2.0]])) == (
+        "1: 1 of 2 units are dead, 0 for every example.",
+    )
+    assert named(model, torch.tensor([[-1.0, 2.0]]), torch.tensor([[1.0, -2.0]])) == ()
+
+
+@pytest.mark.parametrize(("squash", "end"), [(nn.Tanh(), 3.0), (nn.Sigmoid(), 6.0)])
+def test_saturation_is_named_where_most_values_have_it(squash: nn.Module, end: float) -> None:
+    model = nn.Sequential(squash)
+    assert named(model, torch.tensor([[end, -end, end, 0.0]])) == ("0: 75% of the values are saturated.",)
+    assert named(model, torch.tensor([[end, 0.0, 0.1, -0.2]])) == ()
+
+
+def test_of_nan_and_explosions_the_first_layer_is_named() -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4), nn.Linear(4, 5))
+    with torch.no_grad():
+        model[1].weight[0, 0] = math.nan
+    assert named(model, torch.ones(10, 2)) == ("1: 10 of 40 values are NaN or infinite.",)
+    assert broken_weights(model) == ("1: 1 of 12 weights are NaN or infinite.",)
+    with torch.no_grad():
+        model[1].weight.fill_(1e6)
+        model[0].bias.fill_(1.0)
+        model[0].weight.fill_(0.0)
+    (said,) = named(model, torch.ones(10, 2))
+    assert said == "1: activations explode, up to 3.0e+06."
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda model: None, ()),
+        (lambda model: model[1].weight.grad.fill_(500.0), ("1: gradients explode, their norm is 1.2e+03.",)),
+        (
+            lambda model: model[0].bias.grad.fill_(math.inf),
+            ("0: gradients are NaN or infinite, in 1 of 4 parameters.",),
+        ),
+    ],
+)
+def test_gradients_that_explode_are_named(spoil: Callable[[nn.Module], object], said: tuple[str, ...]) -> None:
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    model(torch.ones(1, 2)).sum().backward()
+    spoil(model)
+    norms = gradient_norms(model)
+    assert norms["1.bias"] == pytest.approx(math.sqrt(2))
+    assert gradient_warnings(norms) == said
+
+
+def test_a_model_without_gradients_has_no_warnings() -> None:
+    assert gradient_warnings(gradient_norms(nn.Linear(2, 2))) == ()
