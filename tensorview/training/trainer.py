@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import logging
@@ -90,6 +89,7 @@ class Trainer:
         self._pending: dict[int, Future[Any]] = {}
         self._asked = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._ending: threading.Thread | None = None
         self._closed = False
         self.status = Status(architecture=name, data=os.fspath(data), hyper=hyper or Hyperparameters())
         self._spawn(autostart)
@@ -191,20 +191,25 @@ class Trainer:
         return self._ask({"say": "load"}, bytes(content))
 
     def close(self) -> None:
-        """End the process; the step that was reached is recorded. As often as wanted."""
+        """End the process; the step that was reached is recorded. As often as wanted.
+
+        It also ends when this process does. Used as a context, the end is waited for.
+        """
         with self._lock:
             self._closed = True
             process, self._process = self._process, None
         if process is not None:
-            atexit.unregister(self.close)
             self._outbox.put(None)
-            threading.Thread(target=self._end, args=(process,), daemon=False).start()
+            self._ending = threading.Thread(target=self._end, args=(process,), daemon=True)
+            self._ending.start()
 
     def __enter__(self) -> Trainer:
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.close()
+        if self._ending is not None:
+            self._ending.join()
 
     def __repr__(self) -> str:
         now = self.status
@@ -217,7 +222,6 @@ class Trainer:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._outbox: queue.Queue[tuple[dict[str, Any], bytes | None] | None] = queue.Queue()
         self._process = process
-        atexit.register(self.close)
         threading.Thread(target=self._write, args=(process, self._outbox), daemon=True).start()
         threading.Thread(target=self._read, args=(process,), daemon=True).start()
         configuration = {

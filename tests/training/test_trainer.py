@@ -164,6 +164,15 @@ def test_a_trainer_whose_page_is_killed_ends_and_leaves_a_run(tmp_path: Path) ->
     assert run.steps[-1] == losses[-1] >= 10
 
 
+def test_a_script_that_ends_without_closing_ends_its_trainer(tmp_path: Path) -> None:
+    code = PAGE.replace("time.sleep(600)", "")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "lab")], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    pid = int(done.stdout)
+    until(lambda: not psutil.pid_exists(pid))
+    assert Run.open(tmp_path / "lab").steps[-1] >= 10
+
+
 def test_data_that_cannot_be_had_are_said_and_others_can_be_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
