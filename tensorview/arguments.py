@@ -12,6 +12,14 @@ from .scene.colouring import AGGREGATES, SCALINGS
 from .scene.palette import ENCODINGS
 
 ARRANGEMENTS = get_args(Arrangement)
+HYPERPARAMETERS = (
+    ("optimizer", str, "sgd, adam, adamw or rmsprop (default: sgd)"),
+    ("learning-rate", float, "length of a step (default: the optimiser's usual one)"),
+    ("momentum", float, "from 0 to below 1 (default: 0.9)"),
+    ("weight-decay", float, "how much weights are pulled towards zero (default: 0.0001)"),
+    ("batch-size", int, "examples in a batch (default: 64)"),
+    ("every", int, "how many batches come to a recorded step (default: 10)"),
+)
 
 
 def model_options() -> argparse.ArgumentParser:
@@ -52,6 +60,29 @@ def checkpoint_options() -> argparse.ArgumentParser:
     group.add_argument("--probe", metavar="INPUT", help="the input to look at, as INPUT of explore")
     group.add_argument("--trust", action="store_true", help="run code that checkpoints in a pickle carry")
     group.add_argument("--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28")
+    return parser
+
+
+def training_options() -> argparse.ArgumentParser:
+    """Options of the training lab."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--data",
+        default="digits",
+        help="digits, mnist, fashion-mnist, cifar10, or a folder with a folder of images a class (default: digits)",
+    )
+    group.add_argument("--architecture", default="lenet5", help="lenet5, mlp, convnetjs or resnet (default: lenet5)")
+    group.add_argument("--model", metavar="MODEL", help="a network of your own instead: net.py:Net")
+    group.add_argument("--weights", metavar="FILE", help="weights to begin with, instead of fresh ones")
+    group.add_argument("--trust", action="store_true", help="run code that a file of weights or of a model carries")
+    group.add_argument("--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28")
+    group.add_argument(
+        "--run", dest="run_path", metavar="DIR", default="runs/lab", help="where it is recorded (default: runs/lab)"
+    )
+    group.add_argument("--start", action="store_true", help="begin to train at once")
+    for name, kind, what in HYPERPARAMETERS:
+        group.add_argument(f"--{name}", metavar=kind.__name__.upper(), type=kind, help=what)
     return parser
 
 

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .arguments import add_memory, add_picture, add_serving, checkpoint_options, look_options, model_options
+from .arguments import (
+    HYPERPARAMETERS,
+    add_memory,
+    add_picture,
+    add_serving,
+    checkpoint_options,
+    look_options,
+    model_options,
+    training_options,
+)
 from .errors import CaptureError, OpenError, TensorviewError
 from .scene import Camera, Scene, fit_camera
 from .scene.camera import PITCH, YAW
@@ -74,6 +83,36 @@ def explore(given: argparse.Namespace) -> None:
         block=True,
         memory=given.memory * 2**20,
     )
+
+
+def train(given: argparse.Namespace) -> None:
+    """Serve the training lab until Ctrl-C."""
+    wanted = _with_options(SceneFile("lab"), given)
+    from .app.explore import lab
+    from .training import Hyperparameters, Trainer
+
+    names = [name.replace("-", "_") for name, _, _ in HYPERPARAMETERS]
+    chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
+    with Trainer(
+        given.run_path,
+        given.data,
+        given.architecture,
+        Hyperparameters().changed(**chosen),
+        model_spec=given.model,
+        weights=given.weights,
+        trust=given.trust,
+        input_shape=given.input_shape,
+        autostart=given.start,
+    ) as trainer:
+        lab(
+            trainer,
+            look=wanted.look(()),
+            host=given.host,
+            port=given.port,
+            token=given.token,
+            browser=not given.no_browser,
+            block=True,
+        )
 
 
 def watch(given: argparse.Namespace) -> None:
@@ -254,6 +293,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_serving(run)
     run.set_defaults(run=watch)
+    training = commands.add_parser(
+        "train",
+        parents=[training_options(), shared[1]],
+        help="train a network on a page, and watch it learn",
+        description="Serve the training lab: a network that learns images while its layers are seen in 3D.",
+    )
+    add_serving(training)
+    training.set_defaults(run=train)
     picture = commands.add_parser(
         "render",
         parents=shared,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 import webbrowser
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OpenError
 from ..opening import Subject, open_model
@@ -13,6 +14,9 @@ from ..scene import Camera, Look
 from .passes import MEMORY
 from .recorded import RecordedSession, Recording
 from .session import Session
+
+if TYPE_CHECKING:
+    from ..training import Trainer
 
 
 class Viewer:
@@ -122,6 +126,46 @@ def play(
     """
     session = RecordedSession(recording, (look or Look()).changed(**choices), camera, open)
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+
+
+def lab(
+    trainer: Trainer,
+    *,
+    look: Look | None = None,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    token: str | None = None,
+    browser: bool = True,
+    block: bool = False,
+    **choices: Any,
+) -> Viewer:
+    """Show the training lab on a page of its own: the trainer's run while it is written, and what drives it.
+
+    Args:
+        trainer: a trainer whose data are loading or loaded; it is closed with the page. The other arguments are those
+            of `explore`.
+
+    Raises:
+        OpenError: the trainer could not begin, as for data that cannot be had; the message is its own.
+        ServerError: the page cannot be served.
+    """
+    from .lab import LabSession
+
+    _wait_until_ready(trainer)
+    session = LabSession(trainer, (look or Look()).changed(**choices))
+    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+
+
+def _wait_until_ready(trainer: Trainer) -> None:
+    """Wait for the first step of a trainer's run, and tell a terminal what takes so long."""
+    said = ""
+    while (status := trainer.status).state in ("starting", "loading"):
+        if status.message and status.message != said:
+            said = status.message
+            print(f"tensorview: {said}", file=sys.stderr, flush=True)
+        time.sleep(0.05)
+    if status.state in ("failed", "ended"):
+        raise OpenError(status.message or "The trainer has ended.")
 
 
 def serve(session: Session, *, host: str, port: int | None, token: str | None, browser: bool, block: bool) -> Viewer:

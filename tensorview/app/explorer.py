@@ -17,6 +17,7 @@ from ..scene import Camera, Scene
 from ..stage.stage import Stage
 from . import rules, texts, wire
 from .downloads import picture_file, scene_file
+from .lab import Lab, LabSession
 from .layout import LOST, build_layout
 from .recorded import RecordedSession
 from .session import Session
@@ -54,12 +55,13 @@ class Explorer(TrameApp):
         self.state.change(*LOOKS)(self._look_changed)
         if isinstance(session, RecordedSession):
             self.timeline = Timeline(self, session)
+        if isinstance(session, LabSession):
+            self.lab = Lab(self, session)
         build_layout(self, self._stage)
 
     def _fill_state(self) -> None:
         session, state = self.session, self.state
         subject, look = session.subject, session.scene.look
-        state.trame__title = f"{subject.title or subject.name} · tensorview"
         state.trame__template_error = LOST
         state.update({name: getattr(look, name) for name in LOOKS})
         state.update(rules.DEFAULTS)
@@ -74,7 +76,9 @@ class Explorer(TrameApp):
 
     def _describe(self) -> None:
         """Put into words what the scene now shows."""
-        state, scene = self.state, self.session.scene
+        state, scene, subject = self.state, self.session.scene, self.session.subject
+        state.model_title = subject.title or subject.name
+        state.trame__title = f"{state.model_title} · tensorview"
         state.layers = texts.layer_rows(scene)
         state.legend = [{"kind": kind, "hue": texts.css_colour(hue)} for kind, hue in scene.legend()]
         state.bar = texts.colour_bar(scene)
@@ -215,6 +219,11 @@ class Explorer(TrameApp):
             self.select_layer(hit.layer)
             self.toggle_layer(hit.layer)
 
+    def go_home(self) -> None:
+        """Let the next scene be seen from its first view."""
+        self.camera = None
+        self.publish({"kind": "home"})
+
     # Layers --------------------------------------------------------------------------------------------------------
 
     def toggle_layer(self, name: str) -> None:
@@ -281,8 +290,7 @@ class Explorer(TrameApp):
     async def reset_all(self) -> None:
         """Empty the data, close what was opened, and go back to the first view."""
         await self.clear_input()
-        self.camera = None
-        self.publish({"kind": "home"})
+        self.go_home()
         self._scene_changed(self.session.reset_look())
         self.select_layer("")
 

@@ -9,10 +9,15 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..stage.stage import Stage
+from .guide import build_guide
+from .lab import LabSession
+from .lab_page import build_comparison, build_data_page, build_drive, build_train_page
 from .overlays import build_card, build_help, build_legend, build_picture_dialog
-from .panel import build_panel
-from .playbar import build_playbar
+from .panel import Page, build_input_page, build_layers_page, build_panel
+from .playbar import build_contents, build_playbar, build_run_page
 from .recorded import RecordedSession
+from .session import Session
+from .test_page import build_test_page
 from .view import MODULE, StageView
 
 if TYPE_CHECKING:
@@ -51,7 +56,6 @@ SAVE_SCENE = (
 
 def build_layout(explorer: Explorer, stage: Stage) -> None:
     """Build the page of an explorer."""
-    subject = explorer.session.subject
     explorer.server.enable_module(MODULE)
     with VAppLayout(explorer.server, theme=("theme",), vuetify_config=VUETIFY) as layout:
         layout.root.classes = "tv-app"
@@ -59,27 +63,53 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
             with html.Div(classes="tv-column"):
                 with html.Div(classes="tv-stage-area"):
                     StageView(stage, ref="local_view", context_name=explorer.server.name)
-                    _header(subject.title or subject.name, explorer.session.has_scene_file)
+                    _header(explorer.session.has_scene_file)
                     build_card()
                     build_legend()
                     _readout()
                     _busy()
+                    if isinstance(explorer.session, RecordedSession):
+                        build_contents(explorer.session)
                 if isinstance(explorer.session, RecordedSession):
                     build_playbar()
-            build_panel(explorer.session)
+            build_panel(pages_of(explorer.session))
             build_help(has_pad=explorer.session.takes_drawings)
             build_picture_dialog()
             _message()
     explorer.ui = layout
 
 
-def _header(title: str, has_scene_file: bool) -> None:
+def pages_of(session: Session) -> list[Page]:
+    """The pages of the panel beside a session."""
+    if isinstance(session, LabSession):
+        return [
+            Page("data", "Data", build_data_page, above=build_drive),
+            Page("train", "Train", build_train_page),
+            Page("test", "Test", _guided_test),
+            Page("layers", "Layers", _guided_layers),
+        ]
+    if isinstance(session, RecordedSession):
+        test = [Page("test", "Test", build_test_page)] if session.recording.evaluations else []
+        return [Page("run", "Run", lambda: build_run_page(session)), *test, Page("layers", "Layers", build_layers_page)]
+    return [Page("input", "Input", lambda: build_input_page(session)), Page("layers", "Layers", build_layers_page)]
+
+
+def _guided_test() -> None:
+    build_guide("test")
+    build_comparison()
+    build_test_page()
+
+
+def _guided_layers() -> None:
+    build_guide("layers")
+    build_layers_page()
+
+
+def _header(has_scene_file: bool) -> None:
     with html.Header(classes="tv-header"):
         with html.Div(classes="tv-brand"):
             html.Span("tensorview", classes="tv-brand__name")
-            html.H1(
-                title, classes="tv-brand__model", data_testid="model-title", raw_attrs=['data-testid="model-title"']
-            )
+            html.H1("{{ model_title }}", classes="tv-brand__model", raw_attrs=['data-testid="model-title"'])
         with html.Div(classes="tv-tools", role="toolbar", raw_attrs=['role="toolbar" aria-label="View"']):
             for test_id, icon, label, action in TOOLS:
                 _tool(test_id, icon, label, action)

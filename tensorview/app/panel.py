@@ -1,15 +1,15 @@
-"""The panel beside the stage: the input and what the network says of it, and the list of layers."""
+"""The panel beside the stage: pages under tabs, as the input and what the network says, and the list of layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
-from .playbar import build_run_page
-from .recorded import RecordedSession
 from .rules import MAP_COUNTS
 from .session import Session
 
@@ -38,6 +38,23 @@ MOST_MAPS_ITEMS = [
 ARRANGEMENT_ITEMS = [{"title": "grid", "value": "grid"}, {"title": "row", "value": "row"}]
 
 
+@dataclass(frozen=True)
+class Page:
+    """A page of the panel.
+
+    Attributes:
+        name: value of the state `panel` that shows it.
+        title: what its tab says.
+        build: builds it.
+        above: builds what stands above the tabs, whatever page is shown.
+    """
+
+    name: str
+    title: str
+    build: Callable[[], None]
+    above: Callable[[], None] | None = None
+
+
 class Pad(AbstractElement):
     """The component of `web/pad.js`, in Python."""
 
@@ -53,28 +70,30 @@ class Drop(AbstractElement):
         super().__init__("tv-drop", **kwargs)
 
 
-def build_panel(session: Session) -> None:
-    """Build the panel for a session: a pad only where a drawing is an input, samples only where it has some.
-
-    Of a recording there is a page about its steps instead.
-    """
-    recorded = isinstance(session, RecordedSession)
-    with html.Aside(classes="tv-panel", raw_attrs=['aria-label="Input and layers"']):
+def build_panel(pages: Sequence[Page]) -> None:
+    """Build the panel: a tab for each page."""
+    with html.Aside(classes="tv-panel", raw_attrs=['aria-label="Controls"']):
+        for page in pages:
+            if page.above is not None:
+                page.above()
         with v3.VTabs(v_model=("panel",), grow=True, density="compact"):
-            if recorded:
-                v3.VTab("Run", value="run", raw_attrs=['data-testid="tab-run"'])
-            else:
-                v3.VTab("Input", value="input", raw_attrs=['data-testid="tab-input"'])
-            v3.VTab("Layers", value="layers", raw_attrs=['data-testid="tab-layers"'])
-        with html.Div(v_show="panel !== 'layers'", classes="tv-panel__page"):
-            if isinstance(session, RecordedSession):
-                build_run_page(session, _prediction)
-            else:
-                _input(session)
-                _prediction()
-        with html.Div(v_show="panel === 'layers'", classes="tv-panel__page"):
-            _look()
-            _layers()
+            for page in pages:
+                v3.VTab(page.title, value=page.name, raw_attrs=[f'data-testid="tab-{page.name}"'])
+        for page in pages:
+            with html.Div(v_show=f"panel === '{page.name}'", classes="tv-panel__page"):
+                page.build()
+
+
+def build_input_page(session: Session) -> None:
+    """The input, a pad only where a drawing is one and samples only where there are some, and the prediction."""
+    _input(session)
+    build_prediction()
+
+
+def build_layers_page() -> None:
+    """How layers look, and the list of them."""
+    _look()
+    _layers()
 
 
 def _button(text: str, test_id: str, action: str, **options: object) -> None:
@@ -130,7 +149,8 @@ def _switch(state: str, label: str, test_id: str) -> None:
     )
 
 
-def _prediction() -> None:
+def build_prediction() -> None:
+    """What the network says: a sentence, the truth where it is known, and bars."""
     with html.Section(classes="tv-prediction", raw_attrs=['aria-live="polite"', 'aria-label="Prediction"']):
         html.P("{{ prediction.text }}", classes="tv-prediction__text", raw_attrs=['data-testid="prediction-text"'])
         html.P(

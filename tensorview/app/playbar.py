@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
-from trame_client.widgets.core import AbstractElement
 
+from .charts_page import Svg, build_charts
 from .curves import HEIGHT, WIDTH
+from .panel import build_prediction
 from .recorded import RecordedSession
 from .timeline import SPEEDS
-
-HERE = f"{WIDTH} * timeline.step / curve.last"
-
-
-class Svg(AbstractElement):
-    """An element of SVG."""
-
-    def __init__(self, tag: str, *attributes: str, **kwargs: Any) -> None:
-        super().__init__(tag, raw_attrs=list(attributes), **kwargs)
 
 
 def build_playbar() -> None:
@@ -61,7 +50,7 @@ def build_playbar() -> None:
                     key="metric.name",
                     raw_attrs=[':data-testid="`timeline-${metric.name}`"'],
                 ):
-                    html.Span("{{ metric.name }}\u00a0")
+                    html.Span("{{ metric.label }}\u00a0")
                     html.B("{{ metric.text }}")
         _speed()
         with v3.VBtn(
@@ -90,7 +79,7 @@ def _behind() -> None:
         'aria-hidden="true"',
         v_if="curves.length",
     ):
-        Svg("polyline", ":points=\"(curves.find((c) => c.name === 'loss') || curves[0]).points\"")
+        Svg("polyline", ":points=\"(curves.find((c) => c.name === 'loss') || curves[0]).curves[0].points\"")
 
 
 def _speed() -> None:
@@ -105,42 +94,27 @@ def _speed() -> None:
     )
 
 
-def build_run_page(session: RecordedSession, build_prediction: Callable[[], None]) -> None:
-    """What is shown of each step, its picture, the metrics as curves, and what there is to know of the run."""
-    if len(session.recording.content) > 1:
-        with v3.VBtnToggle(
-            v_model=("run_content",),
-            mandatory=True,
-            density="compact",
-            variant="outlined",
-            divided=True,
-            classes="tv-contents",
-            raw_attrs=['data-testid="run-content"', 'aria-label="What is shown"'],
-        ):
-            for content in session.recording.content:
-                v3.VBtn(content, value=content, size="small", raw_attrs=[f'data-testid="content-{content}"'])
-    with html.Section(
-        v_for="curve in curves",
-        key="curve.name",
-        classes="tv-curve",
-        raw_attrs=[':data-testid="`curve-${curve.name}`"'],
+def build_contents(session: RecordedSession) -> None:
+    """Over the stage: which content of a step its slabs show, where a run has several."""
+    if len(session.recording.content) < 2:
+        return
+    with v3.VBtnToggle(
+        v_model=("run_content",),
+        mandatory=True,
+        density="compact",
+        divided=True,
+        classes="tv-contents",
+        raw_attrs=['data-testid="run-content"', 'aria-label="What is shown"'],
     ):
-        with html.Div(classes="tv-curve__head"):
-            html.Span("{{ curve.name }}")
-            html.B("{{ (timeline.metrics.find((m) => m.name === curve.name) || { text: '–' }).text }}")
-        with Svg(
-            "svg",
-            f'viewBox="0 -2 {WIDTH} {HEIGHT + 4}"',
-            'preserveAspectRatio="none"',
-            'role="img"',
-            ':aria-label="`${curve.name} over the steps`"',
-        ):
-            Svg("line", f':x1="{HERE}"', f':x2="{HERE}"', 'y1="-2"', f'y2="{HEIGHT + 2}"')
-            Svg("polyline", ':points="curve.points"')
-        with html.Div(classes="tv-curve__ends"):
-            html.Span("{{ curve.low }} to {{ curve.high }}")
-            html.Span("{{ curve.note }}", v_if="curve.note", classes="tv-wrong")
-            html.Span("step {{ curve.last.toLocaleString('en') }}")
+        for content in session.recording.content:
+            v3.VBtn(
+                content.replace("_", " "), value=content, size="small", raw_attrs=[f'data-testid="content-{content}"']
+            )
+
+
+def build_run_page(session: RecordedSession) -> None:
+    """What is shown of each step, its picture, the metrics as curves, and what there is to know of the run."""
+    build_charts()
     with html.Div(classes="tv-row tv-probe"):
         html.Img(
             v_if="preview",
@@ -148,7 +122,6 @@ def build_run_page(session: RecordedSession, build_prediction: Callable[[], None
             raw_attrs=[':src="preview"', 'data-testid="preview"', 'alt="The probe"'],
         )
         build_prediction()
-    html.P("The run has said no metrics.", v_if="!curves.length", classes="tv-soft")
     with html.Dl(classes="tv-facts", raw_attrs=['data-testid="run-facts"']):
         for name, text in (
             ("run", str(session.recording.path)),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from ..capture import Trace
 from ..errors import OpenError
 from ..opening import Subject
 from ..opening.preprocessing import InputSpec, to_picture
-from ..runs import Metrics
+from ..runs import Evaluation, Metrics
 from ..scene import Camera, Look
 from .session import Session, Shown
 
@@ -26,6 +27,12 @@ class Recording(Protocol):
 
     path: Path
 
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+    @property
+    def evaluations(self) -> tuple[int, ...]: ...
+    @property
+    def revision(self) -> int: ...
     @property
     def title(self) -> str: ...
     @property
@@ -39,6 +46,7 @@ class Recording(Protocol):
     @property
     def metrics(self) -> Metrics: ...
     def trace(self, step: int, content: str = "activations") -> Trace: ...
+    def evaluation(self, step: int) -> Evaluation: ...
     def nbytes(self, step: int) -> int: ...
     def refresh(self) -> bool: ...
 
@@ -99,17 +107,28 @@ class RecordedSession(Session):
         """Take a step's trace into the scene; another content has a look of its own."""
         self.step = self._loaded
         self.preview = _picture(trace)
-        if self.content != self._content_shown:
-            self._looks[self._content_shown] = self.scene.look
-            self._content_shown = self.content
-            shown = super().show(trace, failure)
-            if self.content in self._looks:
-                look = self._looks[self.content]
-                self.change(open=look.open, expanded=look.expanded, encoding=look.encoding)
-            elif self.content != "activations":
-                self.change(encoding="signed")
-            return shown
-        return super().show(trace, failure)
+        renamed = self._take_names()
+        if self.content == self._content_shown and not renamed:
+            return super().show(trace, failure)
+        self._looks[self._content_shown] = self.scene.look
+        super().show(trace, failure)
+        look = self._looks.get(self.content, self.scene.look)
+        encoding = "signed" if self.content not in ("activations", *self._looks) else look.encoding
+        self._content_shown = self.content
+        known = {layer.name for layer in self.scene.all_layers}
+        expanded = None if look.expanded is None else look.expanded & frozenset(self.scene.modules.names)
+        names = self.recording.class_names if self.content == "activations" else ()  # gradients are no logits
+        self.change(open=look.open & known, expanded=expanded, encoding=encoding, class_names=names)
+        return Shown(None, failure)
+
+    def _take_names(self) -> bool:
+        """Take title and class names of another run that is now in the directory; whether the classes are others."""
+        named = self.recording.title, self.recording.class_names
+        if named == (self.subject.title, self.subject.class_names):
+            return False
+        changed = self.subject.class_names != self.recording.class_names
+        self.subject = replace(self.subject, title=named[0], class_names=named[1])
+        return changed
 
 
 def _wait_for_a_step(recording: Recording, seconds: float) -> None:

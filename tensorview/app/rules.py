@@ -49,7 +49,7 @@ STATE: dict[str, Validator] = {
     "animation": integer(0, 3000),
     "picture_width": text(6),  # as far as it is typed; the trigger takes numbers
     "picture_height": text(6),
-    "panel": choice("input", "layers", "run"),
+    "panel": choice("input", "run", "data", "train", "test", "layers"),
     "query": text(200),
     "message": choice(""),
 }

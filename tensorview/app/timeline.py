@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OpenError
 from ..runs import CONTENTS
-from .curves import curves, said
+from .curves import as_csv, base_name, charts, is_held_out, said
+from .evaluated import evaluated
 from .recorded import RecordedSession
 from .validators import Validator, boolean, choice, integer
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .explorer import Explorer
 
 POLL_SECONDS = 0.5
+GROWING_POLL_SECONDS = 0.1  # a run that grows is seen to change five times a second and more
+CHARTS_SECONDS = 0.5
 DRAWN_SECONDS = 1.0
 FRAME_SECONDS = 1 / 30
 SPEEDS = (1, 2, 5, 10, 25, 50)
@@ -25,11 +28,14 @@ STATE: dict[str, Validator] = {
     "run_index": integer(0, 10**9),
     "run_speed": choice(*SPEEDS),
     "run_content": choice(*CONTENTS),
+    "by_epoch": boolean,
 }
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "timeline_play": (boolean,),
     "timeline_live": (boolean,),
     "timeline_drawn": (),
+    "curves_cleared": (boolean,),
+    "curves_saved": (),
 }
 
 
@@ -44,6 +50,7 @@ class Timeline:
         self._explorer, self._session, self._recording = explorer, session, session.recording
         self._steps = session.recording.steps
         self._wanted = self._taken = self._shown = session.step
+        self._stale = False  # whether what is shown was recorded anew, or another content of it is wanted
         self._drawn = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._pumping = False
@@ -51,9 +58,13 @@ class Timeline:
         self._is_playing = False
         self._growing = session.recording.growing
         self._live = self._growing
+        self._seen = self._identity()
+        self._judged: int | None = None  # the step whose evaluation the page has
+        self._since, self._charted = 0, -CHARTS_SECONDS
         state = explorer.state
         state.update({"run_speed": 5, "run_content": session.content, "run_contents": list(session.recording.content)})
-        state.update({"curves": [], "run_notes": [], "panel": "run"})
+        state.update({"curves": [], "by_epoch": False, "curves_since": 0, "evaluation": None})
+        state.update({"run_notes": [], "panel": "run"})
         self._describe()
         for name, validators in TRIGGERS.items():
             explorer.ctrl.trigger(name)(getattr(self, name))
@@ -62,6 +73,7 @@ class Timeline:
         state.change("run_index")(self._index_changed)
         state.change("run_speed")(self._speed_changed)
         state.change("run_content")(self._content_changed)
+        state.change("by_epoch")(self._chart_anew)
         explorer.ctrl.on_server_ready.add(lambda **_: self._start(self._follow()))
 
     # What a person does --------------------------------------------------------------------------------------------
@@ -87,6 +99,20 @@ class Timeline:
         """A page has drawn what it was sent last."""
         self._drawn.set()
 
+    def curves_cleared(self, clear: bool) -> None:
+        """Let the curves begin at the newest step, or at the first again. What was recorded stays."""
+        self._since = self._steps[-1] if clear else 0
+        self._explorer.state.curves_since = self._since
+        self._chart_anew()
+
+    def curves_saved(self) -> dict[str, Any]:
+        """Every metric as a CSV file."""
+        name = f"{self._recording.path.resolve().name}.csv"
+        return {"name": name, "type": "text/csv", "bytes": as_csv(self._recording.metrics).encode()}
+
+    def _chart_anew(self, **_: Any) -> None:
+        self._charted = -CHARTS_SECONDS
+
     def _index_changed(self, run_index: int, **_: Any) -> None:
         step = self._steps[min(run_index, len(self._steps) - 1)]
         if step == self._wanted:
@@ -103,7 +129,7 @@ class Timeline:
     def _content_changed(self, run_content: str, **_: Any) -> None:
         if run_content in self._recording.content and run_content != self._session.content:
             self._session.content = run_content
-            self._shown = -1
+            self._stale = True
             self._want(self._wanted)
 
     # Steps ---------------------------------------------------------------------------------------------------------
@@ -114,19 +140,19 @@ class Timeline:
 
     def _want(self, step: int) -> None:
         self._wanted = step
-        if not self._pumping and step != self._shown:
+        if not self._pumping and (self._stale or step != self._shown):
             self._pumping = True
             self._start(self._pump())
 
     async def _pump(self) -> None:
         """Show what is wanted until that is shown."""
         try:
-            while self._wanted != self._shown:
+            while self._stale or self._wanted != self._shown:
                 serial = self._explorer.serial
                 self._drawn.clear()
+                self._stale = False
                 await self._explorer.show(self._take, ack=True)
-                if self._shown < 0:  # another content, which may have another look
-                    self._explorer.state.encoding = self._session.scene.look.encoding
+                self._explorer.state.encoding = self._session.scene.look.encoding  # another content may have another
                 self._shown = self._taken
                 self._describe()
                 self._explorer.state.flush()
@@ -161,34 +187,78 @@ class Timeline:
 
     async def _follow(self) -> None:
         """Look for what is new, again and again."""
-        first = True
         while True:
-            changed, growing, drawn = await self._explorer.in_worker(partial(self._poll, first))
-            if changed or growing != self._growing:
-                self._steps, self._growing = self._recording.steps or self._steps, growing
-                if drawn is not None:
-                    self._explorer.state.curves = drawn
-                if self._live:
-                    self._want(self._steps[-1])
-                    self._live = growing
-                self._describe()
-                self._explorer.state.flush()
-            first = False
-            await asyncio.sleep(POLL_SECONDS)
+            found = await self._explorer.in_worker(self._poll)
+            if found:
+                self._take_in(found)
+            await asyncio.sleep(GROWING_POLL_SECONDS if self._growing else POLL_SECONDS)
 
-    def _poll(self, first: bool) -> tuple[bool, bool, list[dict[str, Any]] | None]:
-        """Whether there is anything new, whether more is to come, and the curves. In the worker's thread."""
-        changed = self._recording.refresh() or first
-        growing = self._recording.growing
-        steps = self._recording.steps or self._steps
-        return changed, growing, curves(self._recording.metrics, steps[-1]) if changed else None
+    def _poll(self) -> dict[str, Any]:
+        """What is new, by its name in `_take_in`; empty for nothing. In the worker's thread."""
+        found: dict[str, Any] = {}
+        if self._recording.refresh():
+            found["steps"] = self._recording.steps or self._steps
+        if (growing := self._recording.growing) != self._growing:
+            found["growing"] = growing
+        due = monotonic() - self._charted > CHARTS_SECONDS
+        if self._charted < 0 or (due and "steps" in found) or "growing" in found:
+            by_epoch = bool(self._explorer.state.by_epoch)
+            found["curves"] = charts(self._recording.metrics, self._steps[-1], self._since, by_epoch)
+        judged = max((step for step in self._recording.evaluations if step <= self._shown), default=None)
+        if judged != self._judged or self._identity() != self._seen:
+            found["evaluation"] = self._evaluation(judged)
+            found["judged"] = judged
+        return found
+
+    def _evaluation(self, step: int | None) -> dict[str, Any] | None:
+        if step is None:
+            return None
+        try:
+            return evaluated(self._recording.evaluation(step), self._recording.class_names, step)
+        except OpenError:  # it was taken away meanwhile
+            return None
+
+    def _take_in(self, found: dict[str, Any]) -> None:
+        state = self._explorer.state
+        if "curves" in found:
+            self._charted = monotonic()
+            state.curves = found["curves"]
+        if "judged" in found:
+            self._judged = found["judged"]
+            state.evaluation = found["evaluation"]
+        self._steps = found.get("steps", self._steps)
+        self._growing = found.get("growing", self._growing)
+        seen = self._identity()
+        if seen[0] != self._seen[0]:
+            self._begin_anew()
+        elif seen != self._seen:
+            self._stale = True
+        self._seen = seen
+        if self._live:
+            self._want(self._steps[-1])
+            self._live = self._growing
+        else:
+            self._want(self._steps[self._index(self._wanted)])
+        self._describe()
+        state.flush()
+
+    def _identity(self) -> tuple[Any, int]:
+        """Which run is in the directory, and which revision of its traces."""
+        return self._recording.about.get("id"), self._recording.revision
+
+    def _begin_anew(self) -> None:
+        """Another run has taken the place of this one: follow it, from a view that has it in frame."""
+        self._stop()
+        self._since, self._explorer.state.curves_since = 0, 0
+        self._live = self._stale = True
+        self._explorer.go_home()
 
     # What the page says --------------------------------------------------------------------------------------------
 
     def _describe(self) -> None:
         state, steps = self._explorer.state, self._steps
         state.run_index = self._index(self._wanted)
-        now = self._recording.metrics.at(self._shown)
+        now = foremost_first(self._recording.metrics.at(self._shown))
         state.timeline = {
             "count": len(steps),
             "step": self._shown,
@@ -197,7 +267,7 @@ class Timeline:
             "live": self._live,
             "playing": self._is_playing,
             "growing": self._growing,
-            "metrics": [{"name": name, "text": said(value)} for name, value in now.items()],
+            "metrics": [{"name": n, "label": n.replace("_", " "), "text": said(value)} for n, value in now.items()],
             "bytes": f"{self._recording.nbytes(self._shown) / 1000:,.0f} kB",
         }
         state.run_notes = list(self._session.scene.trace.warnings)
@@ -206,3 +276,14 @@ class Timeline:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def foremost_first(metrics: dict[str, float]) -> dict[str, float]:
+    """Metrics in the order in which a person asks for them: the loss, then accuracies, held-out ones first."""
+
+    def rank(name: str) -> tuple[int, bool]:
+        foremost = ("loss", "accuracy")
+        base = base_name(name)
+        return foremost.index(base) if base in foremost else len(foremost), is_held_out(name) == (base == "loss")
+
+    return {name: metrics[name] for name in sorted(metrics, key=rank)}

@@ -17,7 +17,7 @@ WEB = Path(__file__).parent / "web"
 MODULE = {
     "serve": {"__tensorview": str(WEB)},
     "scripts": [f"__tensorview/{name}.js" for name in ("ink", "pad", "drop", "stage")],
-    "styles": [f"__tensorview/{name}.css" for name in ("pad", "page")],
+    "styles": [f"__tensorview/{name}.css" for name in ("pad", "page", "lab")],
     "vue_use": ["tensorviewPad", "tensorviewDrop", "tensorviewStage"],
 }
 # Left button turns, right button or Shift moves, the wheel and Ctrl zoom.

@@ -13,6 +13,7 @@ from torch import nn
 from ..capture import Trace
 from ..errors import OpenError
 from .contents import CONTENTS, only, with_parameters
+from .evaluation import Evaluation
 from .probe import Probe
 from .run import Metrics
 
@@ -38,6 +39,7 @@ class CheckpointRun:
 
     content = CONTENTS[:2]
     evaluations: tuple[int, ...] = ()
+    revision = 0
     growing = False
     metrics = Metrics()
 
@@ -81,6 +83,10 @@ class CheckpointRun:
             self._load(self._model, self._files[step])
             self._loaded = step, with_parameters(self._probe(), self._model, self.content)
         return only(self._loaded[1], content)
+
+    def evaluation(self, step: int) -> Evaluation:
+        """Checkpoints have none. Raises OpenError."""
+        raise OpenError(f"Step {step} of {self.path} has no evaluation: checkpoints have none.")
 
     def nbytes(self, step: int) -> int:
         """The size of a checkpoint's file in bytes; 0 where it is not there."""

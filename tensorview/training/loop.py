@@ -250,7 +250,7 @@ class Loop:
     ) -> None:
         """Record a batch: a line of metrics, and the step where it is due."""
         count = self.hyper.batch_size
-        self._tally.add(loss, right, count)
+        self._tally.add(right, count)
         metrics = {
             "loss": loss,
             "weight_decay_loss": penalty,
@@ -260,6 +260,7 @@ class Loop:
             "backward_ms": seconds[1] * 1e3 / count,
             "learning_rate": self.hyper.learning_rate,
             "examples": self.examples,
+            "epoch": self.epoch,
         }
         self.recorder.step(self.step, **{name: float(f"{value:.6g}") for name, value in metrics.items()})
 
@@ -312,7 +313,6 @@ class Loop:
         self.warnings = (*gradients, *judged.evaluation.warnings)
         metrics = {"validation_loss": judged.loss, "validation_accuracy": judged.evaluation.accuracy}
         if whole and self._tally.is_epoch_done:
-            over = {f"epoch_{name}": value for name, value in metrics.items()}
-            metrics = {**metrics, **over, **self._tally.take_epoch(), "epoch": self.epoch}
+            self._tally.begin_epoch()
         self.recorder.evaluate(judged.evaluation, **metrics)
         return True

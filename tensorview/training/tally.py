@@ -1,4 +1,4 @@
-"""What is counted of batches: the accuracy over the last of them, and the means over an epoch."""
+"""What is counted of batches: the accuracy over the last of them, and when an epoch is over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ WINDOW = 1000  # examples
 
 
 class Tally:
-    """Adds up batches, each with its loss and how many of its examples were right.
+    """Adds up batches, each with how many of its examples were right.
 
     Args:
         epoch: how many examples make an epoch.
@@ -17,14 +17,14 @@ class Tally:
     def __init__(self, epoch: int) -> None:
         self._size = epoch
         self._window: deque[tuple[int, int]] = deque()
-        self._loss, self._right, self._count = 0.0, 0, 0
+        self._count = 0
 
-    def add(self, loss: float, right: int, count: int) -> None:
-        """Add a batch of `count` examples with the mean loss `loss`."""
+    def add(self, right: int, count: int) -> None:
+        """Add a batch of `count` examples."""
         self._window.append((right, count))
         while len(self._window) > 1 and sum(n for _, n in self._window) - self._window[0][1] >= WINDOW:
             self._window.popleft()
-        self._loss, self._right, self._count = self._loss + loss * count, self._right + right, self._count + count
+        self._count += count
 
     @property
     def accuracy(self) -> float:
@@ -33,11 +33,9 @@ class Tally:
 
     @property
     def is_epoch_done(self) -> bool:
-        """Whether an epoch's examples have come since the last one was taken."""
+        """Whether an epoch's examples have come since it was begun."""
         return self._count >= self._size
 
-    def take_epoch(self) -> dict[str, float]:
-        """The means over the epoch, "epoch_loss" and "epoch_accuracy"; the next one begins."""
-        means = {"epoch_loss": self._loss / self._count, "epoch_accuracy": self._right / self._count}
-        self._loss, self._right, self._count = 0.0, 0, 0
-        return means
+    def begin_epoch(self) -> None:
+        """Count the next epoch from here."""
+        self._count = 0

@@ -118,7 +118,7 @@ class Trainer:
         """
         if data is not None:
             check_data(os.fspath(data))
-        if architecture is not None and architecture != self._own:
+        if architecture is not None and architecture != self.own_model:
             check_architecture(architecture)
         with self._lock:
             if self._closed:
@@ -135,7 +135,8 @@ class Trainer:
         self._say({"say": "reset", "architecture": architecture, "data": None if data is None else os.fspath(data)})
 
     @property
-    def _own(self) -> str | None:
+    def own_model(self) -> str | None:
+        """What a person's own model is called among the architectures; `None` where there is none."""
         return None if self._recipe.model_spec is None else own_name(self._recipe.model_spec)
 
     def set(self, **hyper: Any) -> None:

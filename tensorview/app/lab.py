@@ -1,0 +1,267 @@
+"""The training lab: a recorded session whose run a trainer is writing, and what a person does to that trainer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import TensorviewError
+from ..runs import Run
+from ..scene import Look
+from ..training import ARCHITECTURES, DATA, Data, Status, Trainer, open_data
+from .evaluated import place, sheet_of
+from .lab_words import described, title_of, tried
+from .recorded import RecordedSession
+from .session import MOST_PAD_CELLS
+from .validators import Validator, choice, data, fields, integer, number, text
+
+if TYPE_CHECKING:
+    from .explorer import Explorer
+
+POLL_SECONDS = 0.1
+SHOWN = 18
+MOST_CHECKPOINT_BYTES = 256 * 2**20
+TRIGGERS: dict[str, tuple[Validator, ...]] = {
+    "lab_start": (),
+    "lab_pause": (),
+    "lab_step": (),
+    "lab_reset": (),
+    "lab_data": (text(1000),),
+    "lab_architecture": (text(300),),
+    "lab_set": (
+        choice("learning_rate", "momentum", "weight_decay", "batch_size", "every", "optimizer"),
+        text(30),
+    ),
+    "lab_probe": (integer(0, 10**9),),
+    "lab_others": (),
+    "lab_drawn": (data(MOST_PAD_CELLS * MOST_PAD_CELLS), fields(seq=integer(0, 2**53), t=number(0, 1e15))),
+    "lab_save": (),
+    "lab_load": (data(MOST_CHECKPOINT_BYTES), text(300)),
+}
+
+
+class LabSession(RecordedSession):
+    """The run that a trainer is writing.
+
+    Args:
+        trainer: has data and a network, so that the run has its first step or is about to have it.
+        look: how the scene looks.
+
+    Raises:
+        OpenError: no step was recorded.
+    """
+
+    def __init__(self, trainer: Trainer, look: Look | None = None) -> None:
+        self.trainer = trainer
+        super().__init__(Run.open(trainer.run_path), look)
+
+    @property
+    def pad(self) -> tuple[int, int] | None:
+        """Height and width of a drawing that can be the probe; `None` where the network takes no small grey image."""
+        shape = self.scene.trace.inputs[0].shape if self.scene.trace.inputs else ()
+        return shape[1:] if len(shape) == 3 and shape[0] == 1 and max(shape[1:]) <= MOST_PAD_CELLS else None
+
+    @property
+    def weight_count(self) -> int | None:
+        """How many parameters the network has, those of a shared module once; `None` while its layers are not shown."""
+        if self._content_shown not in ("activations", "activation_gradients"):
+            return None
+        return sum({layer.module_name: layer.info.parameter_count for layer in self.scene.trace.layers}.values())
+
+
+class Lab:
+    """The trainer on an explorer's page: commands from the page, words about it to the page."""
+
+    def __init__(self, explorer: Explorer, session: LabSession) -> None:
+        self._explorer, self._session, self._trainer = explorer, session, session.trainer
+        self._status: Status | None = None
+        self._fields = 0  # grows when a field must show again what holds
+        self._data: Data | None = None
+        self._data_of = ""
+        self._tried: list[dict[str, Any]] = []
+        self._run = ""
+        self._said: list[Any] = []
+        self._random = np.random.default_rng(0)
+        state = explorer.state
+        names = dict(ARCHITECTURES)
+        if self._trainer.own_model:
+            names = {self._trainer.own_model: self._trainer.own_model, **names}
+        state.lab_architecture_items = [{"title": title, "value": name} for name, title in names.items()]
+        # By its name: a folder's path stays on this side.
+        self._named = {title_of(spec): spec for spec in (self._trainer.status.data, *DATA)}
+        state.lab_data_items = list(self._named)
+        state.lab_examples = {"text": "", "shown": [], "sheet": {"picture": "", "columns": 1, "rows": 1}}
+        state.panel = "data"
+        self._describe()
+        for name, validators in TRIGGERS.items():
+            explorer.ctrl.trigger(name)(getattr(self, name))
+            explorer.policy.trigger(name, *validators)
+        explorer.ctrl.on_server_ready.add(lambda **_: self._begin())
+        explorer.ctrl.on_server_exited.add(lambda **_: self._trainer.close())
+
+    # What a person does --------------------------------------------------------------------------------------------
+
+    def lab_start(self) -> None:
+        self._ask(self._trainer.start)
+        self._explorer.timeline.timeline_live(True)
+
+    def lab_pause(self) -> None:
+        self._ask(self._trainer.pause)
+
+    def lab_step(self) -> None:
+        self._ask(self._trainer.step)
+        self._explorer.timeline.timeline_live(True)
+
+    def lab_reset(self) -> None:
+        self._ask(self._trainer.reset)
+
+    def lab_data(self, name: str) -> None:
+        """Other data, one of the list: nothing that the page sends is taken for a path."""
+        if name in self._named and self._named[name] != self._trainer.status.data:
+            self._ask(partial(self._trainer.reset, data=self._named[name]))
+
+    def lab_architecture(self, name: str) -> None:
+        if name != self._trainer.status.architecture:
+            self._ask(partial(self._trainer.reset, architecture=name))
+
+    def lab_set(self, name: str, typed: str) -> None:
+        """A hyperparameter as it was typed."""
+        said = typed.strip().replace(",", ".")
+        value = _number(said)
+        self._ask(lambda: self._trainer.set(**{name: said if value is None else value}))
+        self._fields += 1
+        self._describe()
+
+    def lab_probe(self, index: int) -> None:
+        """Look at a held-out example, which the pad then shows."""
+        self._ask(partial(self._trainer.probe, index=index))
+        if self._data is not None and self._session.pad is not None and index < len(self._data.held_out):
+            picture = self._data.held_out.pictures([index])[0]
+            if picture.shape == self._session.pad:
+                self._explorer.server.js_call("pad", "load", picture.tobytes())
+
+    def lab_others(self) -> None:
+        """Other examples to choose from."""
+        self._show_examples()
+
+    def lab_drawn(self, raster: bytes, stamp: dict[str, Any]) -> None:
+        """Look at a drawing."""
+        pad = self._session.pad
+        if pad is None or len(raster) != pad[0] * pad[1]:
+            return  # of a network that was there before
+        self._ask(partial(self._trainer.probe, image=np.frombuffer(raster, np.uint8).reshape(pad)))
+
+    async def lab_save(self) -> dict[str, Any] | None:
+        status = self._trainer.status
+        content = await self._answer(self._trainer.save)
+        if content is None:
+            return None
+        name = f"{status.architecture.replace(':', '-')}-{status.step:08d}.safetensors"
+        return {"name": name, "type": "application/octet-stream", "bytes": content}
+
+    async def lab_load(self, content: bytes, name: str) -> None:
+        await self._answer(partial(self._trainer.load, content))
+
+    def _ask(self, command: Callable[[], Any]) -> None:
+        try:
+            command()
+        except TensorviewError as error:
+            self._explorer.say(str(error))
+
+    async def _answer(self, command: Callable[[], Future[Any]]) -> Any:
+        """What the trainer answers; `None` where it refuses, which the page then says."""
+        try:
+            return await asyncio.wrap_future(command())
+        except TensorviewError as error:
+            self._explorer.say(str(error))
+            return None
+
+    # Following -----------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """Tell the page what the trainer says, and what it trains on."""
+        while True:
+            status = self._trainer.status
+            if self._changes(status):
+                self._describe()
+                self._explorer.state.flush()
+            if status.class_names and status.data != self._data_of:
+                await self._load_data(status.data)
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _changes(self, status: Status) -> bool:
+        """Whether there is anything new to say, the run's own metrics among it."""
+        session = self._session
+        said = [status, session.recording.about.get("id"), session.step, session.scene.trace.model_name]
+        said.append(self._explorer.state.evaluation)
+        changed, self._said = said != self._said, said
+        return changed
+
+    async def _load_data(self, spec: str) -> None:
+        """The examples to choose from; the trainer has loaded, and perhaps downloaded, the same before."""
+        self._data_of = spec
+        try:
+            self._data = await asyncio.get_running_loop().run_in_executor(None, open_data, spec)
+        except TensorviewError as error:
+            self._explorer.say(str(error))
+            return
+        self._show_examples()
+        self._explorer.state.flush()
+
+    # What the page says --------------------------------------------------------------------------------------------
+
+    def _show_examples(self) -> None:
+        if self._data is None:
+            return
+        held_out = self._data.held_out
+        count = min(SHOWN, len(held_out))
+        chosen = np.sort(self._random.choice(len(held_out), count, replace=False))
+        labels = [int(label) for label in held_out.labels[chosen]]
+        names = self._data.class_names
+        self._explorer.state.lab_examples = {
+            "text": f"{len(self._data.train):,} to learn from, {len(held_out):,} held out, {len(names)} classes.",
+            "shown": [
+                {"index": int(i), "place": k, "name": names[label], **place(k)}
+                for k, (i, label) in enumerate(zip(chosen, labels, strict=True))
+            ],
+            "sheet": sheet_of(held_out.pictures(chosen)),
+        }
+
+    def _describe(self) -> None:
+        status = self._trainer.status
+        self._keep_tried(status)
+        now = self._session.recording.metrics.at(status.step)
+        self._explorer.state.lab = {
+            **described(status, now),
+            "fields": self._fields,
+            "pad": self._session.pad,
+            "tried": self._tried,
+        }
+
+    def _keep_tried(self, status: Status) -> None:
+        """The networks that were trained, each with what it has reached; the last is the one that is trained now."""
+        about = self._session.recording.about
+        if about.get("id") != self._run:
+            self._run = str(about.get("id"))
+            if self._tried and self._tried[-1]["steps"] == "0":
+                self._tried = self._tried[:-1]
+            self._tried = [*self._tried, {}]
+        now = self._session.recording.metrics.at(status.step)
+        count = self._session.weight_count
+        weights = self._tried[-1].get("weights", "") if count is None else f"{count:,}"
+        self._tried = [*self._tried[:-1], {**tried(status, now), "weights": weights}]
+
+
+def _number(typed: str) -> float | None:
+    try:
+        return float(typed)
+    except ValueError:
+        return None
