@@ -54,7 +54,7 @@ def model_options() -> argparse.ArgumentParser:
 def checkpoint_options() -> argparse.ArgumentParser:
     """Options of a run, or of a folder of checkpoints."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("run_path", metavar="RUN", help="the directory of a run, or a folder of checkpoints")
+    parser.add_argument("run_path", metavar="RUN", help="the directory of a run or its URL, or a folder of checkpoints")
     group = parser.add_argument_group("checkpoints")
     group.add_argument("--model", metavar="MODEL", help="the model that the checkpoints are of: net.py:Net")
     group.add_argument("--probe", metavar="INPUT", help="the input to look at, as INPUT of explore")

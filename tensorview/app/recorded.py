@@ -25,8 +25,10 @@ WAIT_SECONDS = 10.0
 class Recording(Protocol):
     """What plays: a `Run`, or a `CheckpointRun`."""
 
-    path: Path
-
+    @property
+    def path(self) -> Path | str: ...
+    @property
+    def name(self) -> str: ...
     @property
     def about(self) -> Mapping[str, Any]: ...
     @property
@@ -83,8 +85,7 @@ class RecordedSession(Session):
         _wait_for_a_step(recording, wait)
         self.step, self._passed_over = _newest_readable(recording, self.content)
         self._loaded = self.step
-        name = recording.path.resolve().name
-        subject = Subject(name, nn.Identity(), InputSpec(()), recording.class_names, recording.title)
+        subject = Subject(recording.name, nn.Identity(), InputSpec(()), recording.class_names, recording.title)
         if self.content != "activations" and look is None:
             look = Look(encoding="signed")
         super().__init__(subject, None, look, camera, open)

@@ -107,7 +107,7 @@ class Timeline:
 
     def curves_saved(self) -> dict[str, Any]:
         """Every metric as a CSV file."""
-        name = f"{self._recording.path.resolve().name}.csv"
+        name = f"{self._recording.name}.csv"
         return {"name": name, "type": "text/csv", "bytes": as_csv(self._recording.metrics).encode()}
 
     def _chart_anew(self, **_: Any) -> None:

@@ -52,6 +52,7 @@ class CheckpointRun:
         class_names: Iterable[str] = (),
     ) -> None:
         self.path = Path(folder)
+        self.name = self.path.resolve().name
         self.class_names = tuple(class_names)
         self.about: dict[str, Any] = {"model": type(model).__name__}
         self._model, self._load = model, load
@@ -64,7 +65,7 @@ class CheckpointRun:
 
     @property
     def title(self) -> str:
-        return f"{self.about['model']} · {self.path.resolve().name}"
+        return f"{self.about['model']} · {self.name}"
 
     @property
     def steps(self) -> tuple[int, ...]:

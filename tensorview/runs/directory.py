@@ -26,31 +26,40 @@ _EVALUATION = re.compile(r"evaluation-(\d{8,18})\.safetensors")
 _LEFT = re.compile(r"((step|evaluation)-\d+\.safetensors|run\.json)\.\d+\.tmp")
 
 
+def step_name(step: int) -> str:
+    """What the trace of a step is called."""
+    return f"step-{step:08d}.safetensors"
+
+
+def evaluation_name(step: int) -> str:
+    """What the evaluation of a step is called."""
+    return f"evaluation-{step:08d}.safetensors"
+
+
 def step_path(folder: Path, step: int) -> Path:
     """Where the trace of a step is kept."""
-    return folder / f"step-{step:08d}.safetensors"
+    return folder / step_name(step)
 
 
 def evaluation_path(folder: Path, step: int) -> Path:
     """Where the evaluation of a step is kept."""
-    return folder / f"evaluation-{step:08d}.safetensors"
+    return folder / evaluation_name(step)
 
 
-def steps_in(folder: Path) -> tuple[list[int], list[int]]:
-    """The steps that have a trace and those that have an evaluation, in order; no file is opened. Raises OSError."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries]
+def steps_among(names: Iterable[str]) -> tuple[list[int], list[int]]:
+    """The steps that have a trace and those that have an evaluation, in order, by the names of files."""
+    names = list(names)
     return _numbers(names, _STEP), _numbers(names, _EVALUATION)
 
 
 def recorded_steps(folder: Path) -> list[int]:
-    """The steps that have a trace. Raises OSError."""
-    return steps_in(folder)[0]
+    """The steps that have a trace, in order; no file is opened. Raises OSError."""
+    return steps_among(os.listdir(folder))[0]
 
 
 def evaluation_steps(folder: Path) -> list[int]:
-    """The steps that have an evaluation. Raises OSError."""
-    return steps_in(folder)[1]
+    """The steps that have an evaluation, in order; no file is opened. Raises OSError."""
+    return steps_among(os.listdir(folder))[1]
 
 
 def _numbers(names: Iterable[str], pattern: re.Pattern[str]) -> list[int]:
@@ -76,8 +85,11 @@ def write_about(folder: Path, about: dict[str, Any]) -> None:
             unfinished.unlink(missing_ok=True)
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path, shown: object = None) -> dict[str, Any]:
     """What `run.json` says.
+
+    Args:
+        shown: what messages call the folder, where it is a copy.
 
     Raises:
         OpenError: there is no run, its `run.json` is broken, or another version's format.
@@ -85,15 +97,15 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        what = "no run in it: run.json is missing" if folder.is_dir() else "not a folder that exists"
-        raise OpenError(f"{folder} has {what}." if folder.is_dir() else f"{folder} is {what}.") from None
+        what = "has no run in it: run.json is missing" if folder.is_dir() else "is not a folder that exists"
+        raise OpenError(f"{shown or folder} {what}.") from None
     except (OSError, ValueError) as error:
-        raise OpenError(f"{folder / ABOUT} cannot be read ({error}).") from error
+        raise OpenError(f"{shown or folder}/{ABOUT} cannot be read ({error}).") from error
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         found = about.get("format") if isinstance(about, dict) else None
         by = about.get("tensorview", "another version") if isinstance(about, dict) else "another program"
         raise OpenError(
-            f"{folder} is a run of format {found!r}, written by tensorview {by}; this version reads format {FORMAT}: "
-            "open it with the version that wrote it."
+            f"{shown or folder} is a run of format {found!r}, written by tensorview {by}; this version reads format "
+            f"{FORMAT}: open it with the version that wrote it."
         )
     return about

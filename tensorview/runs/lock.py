@@ -36,17 +36,13 @@ class WriterLock:
         if not self._create():
             self._take_over()
 
-    def _content(self) -> bytes:
-        born = _born(self.pid)
-        return json.dumps({"pid": self.pid, "host": socket.gethostname(), "born": born, "mark": self._mark}).encode()
-
     def _create(self) -> bool:
         try:
             file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
         try:
-            os.write(file, self._content())
+            os.write(file, lock_content(self._mark))
         except OSError:
             self._path.unlink(missing_ok=True)
             raise
@@ -62,7 +58,7 @@ class WriterLock:
                 f"to another directory, or remove {self._path} if that process has ended."
             )
         mine = self._path.with_name(f"{LOCK}.{self._mark}")
-        mine.write_bytes(self._content())
+        mine.write_bytes(lock_content(self._mark))
         os.replace(mine, self._path)
         # Somebody else may have found the same dead lock; who replaced it last has it.
         time.sleep(SETTLE_SECONDS)
@@ -78,6 +74,12 @@ class WriterLock:
             held = read_lock(self._path.parent)
             if held is not None and held.get("mark") == self._mark:
                 self._path.unlink(missing_ok=True)
+
+
+def lock_content(mark: str) -> bytes:
+    """What a lock says of this process, with a mark that no other has."""
+    pid = os.getpid()
+    return json.dumps({"pid": pid, "host": socket.gethostname(), "born": _born(pid), "mark": mark}).encode()
 
 
 def read_lock(folder: Path) -> dict[str, Any] | None:

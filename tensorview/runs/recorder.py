@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import os
 import sys
 import time
-import warnings
 import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,8 +20,11 @@ from ..errors import CaptureError, OpenError
 from .contents import with_parameters
 from .directory import FORMAT
 from .evaluation import Evaluation
+from .far_writer import FarWriter
 from .options import BUDGET, check_every, check_sharded, checked, number
 from .probe import Probe, is_sharded, name_of
+from .store import located
+from .warning import warn
 from .writer import Writer
 
 
@@ -63,14 +64,14 @@ class Recorder:
         share: float | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = located(path)
         self.number, self.seconds = first, 0.0
         self._content = checked(content, every, keep, budget, probe_loss)
         self._every, self._budget, self._share = every, budget, share
         self._may_look = 0.0  # the time before which recording would take more than its share
         self._looked = first
         self._odd: set[str] = set()
-        self._writer: Writer | None = None
+        self._writer: Writer | FarWriter | None = None
         self._owner = os.getpid()
         self._sharded = is_sharded(model)  # such a model runs in all processes or in none
         if self._sharded:
@@ -213,7 +214,7 @@ class Recorder:
     def _begin(self, about: dict[str, Any], keep: int | None, resume: bool) -> None:
         """Open the directory. Raises OpenError; what the disk refuses is a warning."""
         try:
-            self._writer = Writer(self.path, about, keep, resume)
+            self._writer = writer_at(self.path, about, keep, resume)
         except OSError as error:
             if isinstance(error, OpenError):
                 raise
@@ -261,22 +262,27 @@ class Recorder:
         found = {name: number(value) for name, value in metrics.items()}
         for name in [name for name, value in found.items() if value is None and name not in self._odd]:
             self._odd.add(name)
-            _warn(f"the metric '{name}' is a {type(metrics[name]).__name__}, not a number, and is not recorded")
+            warn(f"the metric '{name}' is a {type(metrics[name]).__name__}, not a number, and is not recorded")
         return {name: value for name, value in found.items() if value is not None}
 
     def _give_up(self, error: Exception) -> None:
         """Stop recording with a warning; metrics go on where only the model's pass fails."""
         if isinstance(error, CaptureError):
-            _warn(f"the probe is no longer recorded in {self.path}, metrics are: {error}")
+            warn(f"the probe is no longer recorded in {self.path}, metrics are: {error}")
             self._probe = None
             return
-        _warn(f"recording to {self.path} ends at step {self.number}: {error or type(error).__name__}")
+        warn(f"recording to {self.path} ends at step {self.number}: {error or type(error).__name__}")
         if not self._sharded:
             self._probe = None
         writer, self._writer = self._writer, None
         if writer is not None:
             self._finalizer.detach()
             writer.close()
+
+
+def writer_at(path: Path | str, about: dict[str, Any], keep: int | None, resume: bool) -> Writer | FarWriter:
+    """What writes to a path of this machine, or to the URL of another file system. Raises as they do."""
+    return Writer(path, about, keep, resume) if isinstance(path, Path) else FarWriter(path, about, keep, resume)
 
 
 def _is_first_process() -> bool:
@@ -286,12 +292,3 @@ def _is_first_process() -> bool:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank() == 0
     return os.environ.get("RANK", "0") == "0"
-
-
-def _warn(message: str) -> None:
-    # With warnings as errors a warning would end the training.
-    try:
-        warnings.warn(f"tensorview: {message}", RuntimeWarning, stacklevel=4)
-    except RuntimeWarning:
-        with contextlib.suppress(OSError):
-            print(f"tensorview: {message}", file=sys.stderr)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 import os
-import time
 from array import array
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,11 @@ import numpy as np
 from ..capture import Trace
 from ..errors import OpenError
 from .contents import only
-from .directory import METRICS, read_about, step_path, steps_in
+from .directory import METRICS, evaluation_name, read_about, step_name, steps_among
 from .evaluation import Evaluation, read_evaluation
 from .lock import is_alive, read_lock
-
-# A change within the clock tick of the last look would not show in the folder's time.
-COARSE_SECONDS = 2.0
+from .place import Mark, place_of
+from .store import located
 
 
 class Metrics:
@@ -75,7 +73,8 @@ class Run:
         run.trace(run.steps[-1])["conv1"].values
 
     Attributes:
-        path: the directory.
+        path: the directory, or the URL of one on another file system.
+        name: the last part of it.
         about: what `run.json` says.
         steps: the recorded steps that are there, in order.
         evaluations: the steps that have an evaluation on held-out data, in order; empty where the loop gave none.
@@ -84,20 +83,21 @@ class Run:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = located(path)
+        self._place = place_of(self.path)
+        self.name = self._place.name
         self.about: Mapping[str, Any] = {}
         self.steps: tuple[int, ...] = ()
         self.evaluations: tuple[int, ...] = ()
         self.revision = 0
-        self._newest: tuple[int, tuple[int, ...] | None] = (-1, None)  # a step, and its file
-        self._looked_at = 0
+        self._newest: tuple[int, Mark | None] = (-1, None)  # a step, and its file
         self._offset = -1  # of what has been read of the metrics; they have not been asked for
         self._metrics = Metrics()
         self._begin()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """Open a run directory.
+        """Open a run directory, by its path or by an fsspec URL such as s3://bucket/run.
 
         Raises:
             OpenError: there is none, or it is of another format.
@@ -113,7 +113,7 @@ class Run:
     @property
     def title(self) -> str:
         """The model and the run's name."""
-        return f"{self.about.get('model') or 'Model'} · {self.path.resolve().name}"
+        return f"{self.about.get('model') or 'Model'} · {self.name}"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ class Run:
     @property
     def growing(self) -> bool:
         """Whether a process is writing to it, as far as can be known."""
-        holder = read_lock(self.path)
+        holder = read_lock(self._place.folder)
         return holder is not None and is_alive(holder)
 
     @property
@@ -150,9 +150,8 @@ class Run:
         Raises:
             OpenError: the step is not there, or its file is broken.
         """
-        path = step_path(self.path, step)
         try:
-            return only(Trace.load(path), content)
+            return only(Trace.load(self._place.fetch(step_name(step))), content)
         except OSError as error:
             if isinstance(error, FileNotFoundError):
                 raise OpenError(f"Step {step} is not, or no longer, in {self.path}.") from error
@@ -160,10 +159,7 @@ class Run:
 
     def nbytes(self, step: int) -> int:
         """The size of a step's file in bytes; 0 where it is not there."""
-        try:
-            return step_path(self.path, step).stat().st_size
-        except OSError:
-            return 0
+        return self._place.nbytes(step_name(step))
 
     def evaluation(self, step: int) -> Evaluation:
         """How the model did on held-out data at a step of `evaluations`.
@@ -171,13 +167,16 @@ class Run:
         Raises:
             OpenError: the step has no evaluation, or its file is broken.
         """
-        return read_evaluation(self.path, step)
+        with contextlib.suppress(OSError):
+            self._place.fetch(evaluation_name(step))
+        return read_evaluation(self._place.folder, step)
 
     def refresh(self) -> bool:
         """Look for what is new; returns whether anything is. A run that was begun anew is read from the start."""
         try:
-            about = read_about(self.path)
-        except OpenError:
+            self._place.sync()
+            about = read_about(self._place.folder, self.path)
+        except (OpenError, OSError):
             return False  # it is being moved aside, or its file system is away
         if about.get("id") != self.about.get("id"):
             self._begin()
@@ -187,51 +186,38 @@ class Run:
         return (self._tail() if self._offset >= 0 else False) or changed
 
     def _begin(self) -> None:
-        self.about = read_about(self.path)
-        self._looked_at, self._offset, self._metrics = 0, -1, Metrics()
+        self.about = read_about(self._place.folder, self.path)
+        self._offset, self._metrics = -1, Metrics()
         self.steps, self.evaluations, self._newest = (), (), (-1, None)
         self._look()
 
-    def _is_rewritten(self) -> bool:
-        """Whether the step that was the newest at the last look has been recorded again since."""
-        step, before = self._newest
-        now = self._written(step)
-        self._newest = step, now
-        return now not in (None, before)
-
-    def _note_newest(self) -> None:
-        if self.steps and self.steps[-1] != self._newest[0]:
-            self._newest = self.steps[-1], self._written(self.steps[-1])
-
-    def _written(self, step: int) -> tuple[int, ...] | None:
-        """What tells a step's file from another of that name; `None` where there is none."""
-        try:
-            found = step_path(self.path, step).stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
-
     def _look(self) -> bool:
-        """See which files are there, if the folder has changed since the last look; whether there is anything new."""
+        """See which files are there; whether there is anything new."""
         try:
-            changed = os.stat(self.path).st_mtime_ns
-            if changed == self._looked_at:
-                return False
-            steps, evaluations = map(tuple, steps_in(self.path))
+            names = self._place.names()
         except OSError:
             return False
+        if names is None:
+            return False
+        steps, evaluations = map(tuple, steps_among(names))
         again = self._is_rewritten()
         new = again or (steps, evaluations) != (self.steps, self.evaluations)
         self.revision += again
         self.steps, self.evaluations = steps, evaluations
-        self._note_newest()
-        settled = time.time() - changed / 1e9 > COARSE_SECONDS
-        self._looked_at = changed if settled else 0
+        if steps and steps[-1] != self._newest[0]:
+            self._newest = steps[-1], self._place.mark(step_name(steps[-1]))
         return new
+
+    def _is_rewritten(self) -> bool:
+        """Whether the step that was the newest at the last look has been recorded again since."""
+        step, before = self._newest
+        now = self._place.mark(step_name(step)) if step >= 0 else None
+        self._newest = step, now
+        return now not in (None, before)
 
     def _tail(self) -> bool:
         """Read the lines of metrics that have come; a line without its end waits for it."""
-        path = self.path / METRICS
+        path = self._place.folder / METRICS
         try:
             if path.stat().st_size <= self._offset:
                 return False

@@ -17,7 +17,7 @@ sys.exit(main(["watch", *sys.argv[1:]]))
 """
 
 
-def open_viewer(path: Path, *options: str) -> subprocess.Popen[bytes]:
+def open_viewer(path: Path | str, *options: str) -> subprocess.Popen[bytes]:
     """Show a run in the browser, as long as this process runs.
 
     Args:

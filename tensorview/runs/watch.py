@@ -42,7 +42,7 @@ def watch(
     Args:
         model: the model that is trained.
         probe: an input with its batch dimension, as `capture` takes it, whose first sample is followed.
-        path: the run directory. A run that is there already moves to "first.1" beside it.
+        path: the run directory, or the fsspec URL of one. A run that is there already moves to "first.1" beside it.
         every: how many steps of training come to a recorded one.
         content: what is recorded of each: "activations", "weights", "gradients" (of the parameters, where a backward
             pass has left some), "activation_gradients" (of `probe_loss`, with respect to what every layer returned for

@@ -8,7 +8,7 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -76,13 +76,19 @@ class Writer:
             if resume:
                 before = read_about(self.folder)
                 begun = {name: before[name] for name in begun if name in before}
-            elif is_barren(self.folder):
+            elif is_barren(recorded_steps(self.folder), evaluation_steps(self.folder), self._metrics_before()):
                 for path in files_of(self.folder):
                     path.unlink(missing_ok=True)
             else:
                 self.moved = move_aside(self.folder)
         write_about(self.folder, {**about, **begun})
         return recorded_steps(self.folder)
+
+    def _metrics_before(self) -> bytes:
+        try:
+            return (self.folder / METRICS).read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def _end_line(self) -> None:
         """Let a line that a killed writer left unfinished not swallow the next one."""
@@ -135,15 +141,11 @@ def files_of(folder: Path) -> list[Path]:
     return [path for path in (folder / ABOUT, folder / METRICS, *steps, *evaluations) if path.exists()]
 
 
-def is_barren(folder: Path) -> bool:
-    """Whether a run has nothing but what was recorded before its first step. Raises OSError."""
-    if any(recorded_steps(folder)) or any(evaluation_steps(folder)):
-        return False
-    try:
-        lines = (folder / METRICS).read_bytes().splitlines()
-    except FileNotFoundError:
-        return True
-    return len(lines) <= 1 and all(line.startswith(b'{"step": 0,') for line in lines)
+def is_barren(steps: Sequence[int], evaluations: Sequence[int], metrics: bytes) -> bool:
+    """Whether a run with these files has nothing but what was recorded before its first step."""
+    lines = metrics.splitlines()
+    first = len(lines) <= 1 and all(line.startswith(b'{"step": 0,') for line in lines)
+    return first and not any(steps) and not any(evaluations)
 
 
 def move_aside(folder: Path) -> Path:
