@@ -19,15 +19,18 @@ from .run import Metrics
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 # What trainers leave beside the weights.
-BESIDE = ("optimizer", "scheduler", "rng_state", "training_args", "scaler")
+BESIDE = ("optimizer", "scheduler", "rng_state", "training_args", "scaler", "sampler", "random_states")
+# "step=1200" in a name says more than the last number, as in "step=1200-loss=0.25" or Lightning's "step=1200-v1".
+_STEP = re.compile(r"(?:step|iter|iteration)s?[=_-]?(\d+)", re.IGNORECASE)
 
 
 class CheckpointRun:
     """Checkpoints of one model, as a run: see `Run`, whose properties it has.
 
     Args:
-        folder: where the checkpoints are. The step of each is the last number in its name, or in that of its folder;
-            where these are not all different, its place in the order of the names.
+        folder: where the checkpoints are. The step of each is the number behind "step" in its name, else the last
+            number in it or in that of its folder; where these are not all different, its place in the order of the
+            names. One without a number, as "last.ckpt" or "best.pt", is left out beside those that have one.
         model: a model that they fit.
         probe: the input to look at, with its batch dimension.
         load: loads a file into the model.
@@ -115,16 +118,16 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
         )
     except OSError:
         return {}
-    numbers = [_number(path, folder) for path in files]
-    if None in numbers or len(set(numbers)) != len(numbers):
-        numbers = list(range(len(files)))
-    return dict(sorted(zip(numbers, files, strict=True)))  # type: ignore[arg-type]
+    numbered = [(number, path) for path in files if (number := _number(path, folder)) is not None]
+    if not numbered or len({number for number, _ in numbered}) != len(numbered):
+        return dict(enumerate([path for _, path in numbered] or files))
+    return dict(sorted(numbered))
 
 
 def _number(path: Path, folder: Path) -> int | None:
-    """The last number in a name: 1200 of "epoch=3-step=1200.ckpt", 500 of "checkpoint-500/model.safetensors"."""
+    """The step in a name: 1200 of "epoch=3-step=1200.ckpt", 500 of "checkpoint-500/model.safetensors"."""
     for name in (path.stem, path.parent.name if path.parent != folder else ""):
-        found = re.findall(r"\d+", name)
+        found = _STEP.findall(name) or re.findall(r"\d+", name)
         if found:
             return int(found[-1][:18])
     return None

@@ -124,9 +124,11 @@ def test_its_checkpoints_play_as_a_run(loader: Any, probe: Tensor, tmp_path: Pat
     from tensorview.opening.weights import load_weights
 
     module = Module()
-    saving = L.pytorch.callbacks.ModelCheckpoint(tmp_path / "saved", every_n_train_steps=5, save_top_k=-1)
+    saving = L.pytorch.callbacks.ModelCheckpoint(
+        tmp_path / "saved", every_n_train_steps=5, save_top_k=-1, save_last=True
+    )
     trainer(tmp_path, saving, max_epochs=2, enable_checkpointing=True).fit(module, loader)
-    assert len(list((tmp_path / "saved").glob("*.ckpt"))) == 4
+    assert len(list((tmp_path / "saved").glob("*.ckpt"))) == 5
     run = CheckpointRun(tmp_path / "saved", Module(), probe, load_weights)
     assert run.steps == (5, 10, 15, 20)
     np.testing.assert_allclose(run.trace(20)["model.3"].values, output(module, probe), rtol=1e-6)

@@ -185,8 +185,25 @@ def test_checkpoints_in_folders_and_without_numbers(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir()
         torch.save(network().state_dict(), tmp_path / name)
     assert CheckpointRun(tmp_path, network(), torch.rand(1, 4), load_weights).steps == (500, 1000)
-    torch.save(network().state_dict(), tmp_path / "best.pt")
+    torch.save(network().state_dict(), tmp_path / "last.pt")
+    assert CheckpointRun(tmp_path, network(), torch.rand(1, 4), load_weights).steps == (500, 1000)
+    for path in tmp_path.glob("checkpoint-*/*"):
+        path.rename(tmp_path / ("best.pt" if "500" in str(path) else "first.pt"))
     assert CheckpointRun(tmp_path, network(), torch.rand(1, 4), load_weights).steps == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (("epoch=0-step=50.ckpt", "epoch=1-step=100-v1.ckpt", "last.ckpt"), (50, 100)),
+        (("step_200_loss_0.25.pt", "step_1000_loss_0.31.pt"), (200, 1000)),
+        (("model-1.pt", "other-1.pt"), (0, 1)),
+    ],
+)
+def test_steps_by_the_names_of_checkpoints(names: tuple[str, ...], steps: tuple[int, ...], tmp_path: Path) -> None:
+    for name in names:
+        torch.save(network().state_dict(), tmp_path / name)
+    assert CheckpointRun(tmp_path, network(), torch.rand(1, 4), load_weights).steps == steps
 
 
 def test_a_folder_without_checkpoints(tmp_path: Path) -> None:
