@@ -1,6 +1,6 @@
 """Make every picture of the README and the docs from the code: `python tools/make_pictures.py [FOLDER]`.
 
-The same pictures come out each time on one machine.
+The same pictures come out each time on one machine, but for those of pages, which show measured times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from torch import nn
 
 import tensorview as tv
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "pictures"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import page_pictures  # noqa: E402
+
+FOLDER = ROOT / "docs" / "pictures"
 WIDE = (1600, 900)
 
 
@@ -92,6 +97,8 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "encodings": encodings,
     "own-model": own_model,
     "branches": branches,
+    "playground": page_pictures.playground,
+    "lab": page_pictures.lab,
 }
 
 

@@ -30,15 +30,15 @@ def build_charts(only: str = "curves") -> None:
     """
     with html.Div(v_if="curves.length", classes="tv-row tv-charts__tools"):
         with v3.VBtnToggle(
-            v_model=("by_epoch",),
+            v_model=("curves_over",),
             mandatory=True,
             density="compact",
             variant="outlined",
             divided=True,
-            raw_attrs=['aria-label="Curves over"', 'data-testid="by-epoch"'],
+            raw_attrs=['aria-label="Curves over"', 'data-testid="curves-over"'],
         ):
-            v3.VBtn("Steps", value=(False,), size="small", raw_attrs=['data-testid="by-step"'])
-            v3.VBtn("Epochs", value=(True,), size="small", raw_attrs=['data-testid="by-epochs"'])
+            v3.VBtn("Steps", value="steps", size="small", raw_attrs=['data-testid="over-steps"'])
+            v3.VBtn("Epochs", value="epochs", size="small", raw_attrs=['data-testid="over-epochs"'])
         v3.VBtn(
             "{{ curves_since ? 'From the start' : 'Clear' }}",
             size="small",
@@ -59,7 +59,7 @@ def build_charts(only: str = "curves") -> None:
             f'viewBox="0 -2 {WIDTH} {HEIGHT + 4}"',
             'preserveAspectRatio="none"',
             'role="img"',
-            ":aria-label=\"`${chart.name} over the ${by_epoch ? 'epochs' : 'steps'}`\"",
+            ':aria-label="`${chart.name} over the ${curves_over}`"',
         ):
             Svg(
                 "line",
@@ -67,7 +67,7 @@ def build_charts(only: str = "curves") -> None:
                 f':x2="{HERE}"',
                 'y1="-2"',
                 f'y2="{HEIGHT + 2}"',
-                v_if="!by_epoch && timeline.step >= chart.first",
+                v_if="curves_over === 'steps' && timeline.step >= chart.first",
             )
             Svg(
                 "polyline",
@@ -78,7 +78,7 @@ def build_charts(only: str = "curves") -> None:
             )
         with html.Div(classes="tv-curve__ends"):
             html.Span("{{ chart.low }} to {{ chart.high }}")
-            html.Span("{{ by_epoch ? 'epoch' : 'step' }} {{ chart.last.toLocaleString('en') }}")
+            html.Span("{{ curves_over === 'epochs' ? 'epoch' : 'step' }} {{ chart.last.toLocaleString('en') }}")
         html.Div("{{ chart.note }}", v_if="chart.note", classes="tv-wrong")
     html.P("No metrics have been recorded yet.", v_if="!curves.length", classes="tv-soft")
 

@@ -7,7 +7,7 @@ from trame.widgets import html
 # A cell's colour: the share of its row, in the hue for right or wrong. Small shares must show, hence the root.
 CELL = (
     "`background: color-mix(in srgb, var(${cell.right ? '--tv-good' : '--tv-bad'}) "
-    "${Math.round(85 * Math.sqrt(cell.share))}%, transparent)`"
+    "${Math.round(55 * Math.sqrt(cell.share))}%, transparent)`"
 )
 
 

@@ -28,7 +28,7 @@ STATE: dict[str, Validator] = {
     "run_index": integer(0, 10**9),
     "run_speed": choice(*SPEEDS),
     "run_content": choice(*CONTENTS),
-    "by_epoch": boolean,
+    "curves_over": choice("steps", "epochs"),
 }
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "timeline_play": (boolean,),
@@ -63,7 +63,7 @@ class Timeline:
         self._since, self._charted = 0, -CHARTS_SECONDS
         state = explorer.state
         state.update({"run_speed": 5, "run_content": session.content, "run_contents": list(session.recording.content)})
-        state.update({"curves": [], "by_epoch": False, "curves_since": 0, "evaluation": None})
+        state.update({"curves": [], "curves_over": "steps", "curves_since": 0, "evaluation": None})
         state.update({"run_notes": [], "panel": "run"})
         self._describe()
         for name, validators in TRIGGERS.items():
@@ -73,7 +73,7 @@ class Timeline:
         state.change("run_index")(self._index_changed)
         state.change("run_speed")(self._speed_changed)
         state.change("run_content")(self._content_changed)
-        state.change("by_epoch")(self._chart_anew)
+        state.change("curves_over")(self._chart_anew)
         explorer.ctrl.on_server_ready.add(lambda **_: self._start(self._follow()))
 
     # What a person does --------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Timeline:
             found["growing"] = growing
         due = monotonic() - self._charted > CHARTS_SECONDS
         if self._charted < 0 or (due and "steps" in found) or "growing" in found:
-            by_epoch = bool(self._explorer.state.by_epoch)
+            by_epoch = self._explorer.state.curves_over == "epochs"
             found["curves"] = charts(self._recording.metrics, self._steps[-1], self._since, by_epoch)
         judged = max((step for step in self._recording.evaluations if step <= self._shown), default=None)
         if judged != self._judged or self._identity() != self._seen:

@@ -345,6 +345,10 @@ def test_curves_are_cleared_and_saved(opened: Lab, tmp_path: Path) -> None:
     page.wait_until("(step) => trame.state.get('curves').every((c) => c.first === step)", step)
     page.press("curves-clear")
     page.wait_until("() => trame.state.get('curves').every((c) => c.first === 0)")
+    page.press("over-epochs")
+    page.wait_until("() => trame.state.get('curves').find((c) => c.name === 'loss').last === 1")
+    page.press("over-steps")
+    page.wait_until("(step) => trame.state.get('curves').find((c) => c.name === 'loss').last === step", step)
     with page.page.expect_download() as download:
         page.find("curves-save").click()
     rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
