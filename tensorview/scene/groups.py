@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import SceneError
+from .folding import folded
 
 if TYPE_CHECKING:
     from ..capture import Layer
@@ -74,9 +75,8 @@ class Grouping:
 
     def __init__(self, layers: Sequence[Layer], outputs: Iterable[str]) -> None:
         self._names = [layer.name for layer in layers]
-        self._paths = [
-            module_paths(name) if layer.kind != "input" else [] for name, layer in zip(self._names, layers, strict=True)
-        ]
+        paths = [module_paths(layer.name) if layer.kind != "input" else [] for layer in layers]
+        self._paths = folded(layers, paths)
         self._index = {name: i for i, name in enumerate(self._names)}
         self._used = _last_use(layers, outputs)
         self._runs = self._find_runs()

@@ -71,8 +71,9 @@ def local_name(name: str, module: str) -> str:
     >>> local_name("layer1.0.conv1", "layer1.0"), local_name("layer1.0.downsample.1", "layer1.0.downsample")
     ('conv1', 'downsample.1')
     """
-    short = name.removeprefix(f"{module}.") if module else name
-    if short.partition("#")[0].isdigit():
+    inside = bool(module) and name.startswith(module) and name[len(module) : len(module) + 1] in (".", "_")
+    short = name[len(module) + 1 :] if inside else name
+    if short.partition("#")[0].replace("-", "").isdigit():
         return ".".join(name.rsplit(".", 2)[-2:])
     return short
 

@@ -121,3 +121,17 @@ def test_values_can_follow_a_structure():
     shapes = tracer.structure(x)
     assert described(tracer(x)) == described(shapes)
     assert tracer(x)["bn"].values is not None
+
+
+def test_buffers_on_the_meta_device_are_no_obstacle():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("index", torch.arange(4.0))
+
+        def forward(self, x):
+            return x + self.index
+
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(3, 4), Shifted()).eval()
+    assert [layer.shape for layer in structure(model, (3,))] == [(4,), (4,)]
