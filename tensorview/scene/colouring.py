@@ -211,15 +211,17 @@ class Colouring:
             many = item.look in ("slabs", "sheet") or (item.look == "box" and item.true_colours)
             maps = item.shown_maps if scaling == "map" and many else 1
             self.runs.append(Run(item, start, start + len(target), maps if len(target) else 1))
-            destinations.append(target)
-            bases.append(np.repeat(np.array(i, dtype=np.intp), len(target) // len(i)) * 2 * ROW)
             if item.true_colours and item.look == "box":
                 self._pictures.append((start, target[: len(target) // 3]))
+            else:
+                destinations.append(target)
+                bases.append(np.repeat(np.array(i, dtype=np.intp), len(target) // len(i)) * 2 * ROW)
             if item.look in ("cells", "cubes"):
                 side_source.append(np.arange(start, start + len(target)))
                 side_dest.append(target + width)
                 side_base.append(np.full(len(target), (2 * i[0] + 1) * ROW, dtype=np.intp))
             start += len(target)
+        self._by_table = _but(start, [(first, first + 3 * len(cells)) for first, cells in self._pictures])
         self._dest = _joined(destinations)
         self._base = _joined(bases)
         self._side = _joined(side_source), _joined(side_dest), _joined(side_base)
@@ -236,25 +238,39 @@ class Colouring:
         if len(source):
             self._page[dest] = self._table[level[source] + base]
         coloured = [(dest, self._true_colours(level, start, len(dest))) for start, dest in self._pictures]
-        level += self._base
-        self._page[self._dest] = self._table[level]
+        self._page[self._dest] = self._table[level[self._by_table] + self._base]
         for dest, texels in coloured:
             self._page[dest] = texels
 
     def _true_colours(self, level: np.ndarray, start: int, count: int) -> np.ndarray:
         """`(count,)` uint32 texels with the levels of three maps as red, green and blue; NaN and Inf as anywhere."""
-        channels = level[start : start + 3 * count].reshape(3, count)
-        texels = np.full((count, 4), 255, dtype=np.uint8)
-        texels[:, :3] = np.minimum(channels, LEVELS - 1).T
+        red, green, blue = channels = level[start : start + 3 * count].reshape(3, count)
         odd = channels.max(axis=0)
+        special = bool(odd.max() >= LEVELS)
+        if special:
+            red, green, blue = np.minimum(channels, LEVELS - 1)
+        texels = np.empty((count, 4), dtype=np.uint8)
+        texels[:, 0], texels[:, 1], texels[:, 2], texels[:, 3] = red, green, blue, 255
         colours = texels.view(np.uint32).reshape(-1)
-        return np.where(odd >= LEVELS, self._table[odd], colours)
+        return np.where(odd >= LEVELS, self._table[odd], colours) if special else colours
 
     def value_range(self, run: Run) -> tuple[float, float]:
         """The least and the greatest finite value of a run; `(0, 0)` where there is none."""
         part = self.buffer[run.start : run.stop]
         part = part[np.isfinite(part)]
         return (float(part.min()), float(part.max())) if part.size else (0.0, 0.0)
+
+
+def _but(size: int, spans: list[tuple[int, int]]) -> slice | np.ndarray:
+    """An index of `0..size` without those spans; a slice, which copies nothing, where they are at the beginning."""
+    if not spans:
+        return slice(None)
+    if len(spans) == 1 and spans[0][0] == 0:
+        return slice(spans[0][1], size)
+    left = np.ones(size, dtype=bool)
+    for first, end in spans:
+        left[first:end] = False
+    return np.flatnonzero(left)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from ..classes import probabilities
 from .labels import VALUE_PIXELS, Label, class_labels, text_page, write_text
 from .pages import Page, Patch
 from .placement import Placement
-from .text import shorten, text_mask
+from .text import font, shorten, text_mask
 
 MOST_LETTERS = 18
 
@@ -20,6 +21,12 @@ MOST_LETTERS = 18
 def share_text(name: str, value: float, named: bool) -> str:
     """`7  98.2 %` for a class with a name, `7  -1.204` for a bare output."""
     return f"{name}  {value * 100:.1f} %" if named and not math.isnan(value) else f"{name}  {value:.4g}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _length(name: str) -> float:
+    """In texels. Drawing a thousand names to see how wide they are takes as long as a forward pass."""
+    return font(VALUE_PIXELS, bold=True).getlength(name)
 
 
 class Shares:
@@ -79,7 +86,7 @@ class Shares:
         return shorten(self._names[unit], MOST_LETTERS) if self._names else str(unit)
 
     def _widest_text(self, count: int) -> str:
-        name = max((self._name(i) for i in range(count)), key=lambda n: text_mask(n, VALUE_PIXELS, True).shape[1])
+        name = max((self._name(i) for i in range(count)), key=_length)
         return share_text(name, 1.0 if self._names else -8.888e-10, bool(self._names))
 
     def _write(self, k: int, text: str, bold: bool) -> Patch | None:
