@@ -146,8 +146,23 @@ def make_architecture(name: str, shape: tuple[int, ...], classes: int, seed: int
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)
         if name == "resnet":
-            return SmallResNet(channels, classes)
-        return {"lenet5": lenet5, "mlp": mlp, "convnetjs": convnetjs}[name]((channels, height, width), classes)
+            model: nn.Module = SmallResNet(channels, classes)
+        else:
+            model = {"lenet5": lenet5, "mlp": mlp, "convnetjs": convnetjs}[name]((channels, height, width), classes)
+        _draw_weights(model)
+    return model
+
+
+def _draw_weights(model: nn.Module) -> None:
+    """He et al., "Delving deep into rectifiers" (2015): normal with variance `2 / inputs`, biases 0.
+
+    torch's own draws are smaller, and a network of rectifiers begins to learn late with them.
+    """
+    for layer in model.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 def check_architecture(name: str) -> None:

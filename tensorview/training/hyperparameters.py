@@ -14,7 +14,7 @@ from ..errors import OpenError
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 # What each learns with on small images; the adaptive ones take far smaller steps.
-LEARNING_RATES = {"sgd": 0.02, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 3e-4}
+LEARNING_RATES = {"sgd": 0.01, "adam": 1e-3, "adamw": 1e-3, "rmsprop": 3e-4}
 _WHOLE = ("batch_size", "every")
 
 
@@ -37,7 +37,7 @@ class Hyperparameters:
     learning_rate: float = LEARNING_RATES["sgd"]
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    batch_size: int = 64
+    batch_size: int = 32
     optimizer: str = "sgd"
     every: int = 10
 

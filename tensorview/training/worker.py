@@ -237,7 +237,7 @@ class Worker:
         self._tell(state="paused")
         if self._loop is not None:
             self._loop.recorder.record()
-            self._loop.evaluate(stop=lambda: not self._commands.empty())
+            self._loop.evaluate(whole=True, stop=lambda: not self._commands.empty())
             self._tell()
 
     # Answers -------------------------------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_hyperparameters_count_from_the_next_batch_on(opened: Lab) -> None:
     opened.type("batch_size", "7")
     step = opened.learn()
     np.testing.assert_array_equal(opened.run.trace(step, "weights")["conv1.weight"].values, before)
-    assert opened.trainer.status.examples == 64 + 7
+    assert opened.trainer.status.examples == 32 + 7
     opened.choose("hyper-optimizer", "Adam")
     page.settle()
     assert page.find("hyper-learning_rate").locator("input").input_value() == "0.001"

@@ -144,7 +144,13 @@ def test_a_model_that_cannot_learn_this_is_one_sentence(net: str, bars: Data, na
 def test_training_without_a_page(tmp_path: Path) -> None:
     seen: list[int] = []
     run = train(tmp_path, architecture="mlp", epochs=1, on_batch=lambda loop: seen.append(loop.step))
-    assert seen == list(range(1, 24))  # 1,437 examples in batches of 64
-    assert run.steps[-1] == 23
-    assert run.evaluation(23).count == 360
-    assert run.evaluation(23).accuracy > 0.2
+    assert seen == list(range(1, 46))  # 1,437 examples in batches of 32
+    assert run.steps[-1] == 45
+    assert run.evaluation(45).count == 360
+    assert run.evaluation(45).accuracy > 0.5
+
+
+def test_weights_are_drawn_as_rectifiers_need_them() -> None:
+    model = make_architecture("mlp", (1, 28, 28), 10)
+    assert model.fc1.weight.std().item() == pytest.approx((2 / 784) ** 0.5, rel=0.02)
+    assert not model.fc1.bias.any()
