@@ -15,6 +15,7 @@ from ..capture import Layer
 from ..classes import Prediction
 from ..scene import Hit, Scene
 from ..scene.labels import shape_text
+from ..scene.layout import PARAMETERS
 from ..scene.palette import LEVELS, lookup_table
 
 HYPER = (
@@ -58,6 +59,10 @@ def readout(scene: Scene, hit: Hit) -> dict[str, Any]:
     if hit.index is None:
         parts |= {"row": hit.row, "column": hit.column}
         where = f"{scene.look.aggregate} of {item.maps.count} maps · row {hit.row}, column {hit.column}"
+    elif layer.module_type in PARAMETERS:
+        parts |= {"row": hit.row, "column": hit.column} if len(layer.shape) > 1 else {}
+        parts["channel"] = hit.channel if len(layer.shape) > 2 else ""
+        where = f"[{', '.join(map(str, hit.index))}]"
     elif len(layer.shape) <= 1:
         unit = hit.index[0] if hit.index else 0
         parts["channel"] = unit

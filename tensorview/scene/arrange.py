@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-Style = Literal["maps", "volume", "rows", "tokens", "vector"]
+Style = Literal["maps", "volume", "rows", "tokens", "vector", "kernels"]
 Arrangement = Literal["grid", "row"]
 Sort = Literal["index", "activation"]
 
@@ -25,8 +25,9 @@ LONGEST_LINE = 768
 class Maps:
     """A layer's values seen as `count` maps of `height` x `width` cells.
 
-    `values.reshape(-1)` in C order holds the maps one after the other. Only a vector's last row may be short: it has
-    `size` cells, wrapped row by row into one map.
+    `values.reshape(-1)` in C order holds the maps one after the other; `slices` of them belong to one channel of a
+    volume, or to one output of a convolution's kernels. Only a vector's last row may be short: it has `size` cells,
+    wrapped row by row into one map.
     """
 
     style: Style
@@ -60,6 +61,20 @@ def as_maps(shape: tuple[int, ...], kind: str) -> Maps:
     if len(shape) == 4:
         return Maps("volume", shape[0] * shape[1], shape[2], shape[3], size, slices=shape[1])
     return Maps("maps", math.prod(shape[:-2]), shape[-2], shape[-1], size)
+
+
+def as_kernels(shape: tuple[int, ...]) -> Maps:
+    """The maps of a parameter of `shape`: `(O, I, kH, kW)` is O x I kernels, a matrix one map.
+
+    Kernels of one cell, `(O, I, 1, 1)`, are a matrix of O rows as well; `(O, I, k)` is O kernels of I x k; of more
+    dimensions the last two are a kernel. One of a single dimension is a vector.
+    """
+    size = math.prod(shape)
+    if len(shape) <= 1 or size == 0:
+        return as_maps(shape, "")
+    if len(shape) == 2 or math.prod(shape[2:]) == 1:
+        return Maps("tokens", 1, shape[0], shape[1], size)
+    return Maps("kernels", math.prod(shape[:-2]), shape[-2], shape[-1], size, slices=math.prod(shape[1:-2]))
 
 
 def grid_shape(count: int, height: float = 1, width: float = 1, arrangement: Arrangement = "grid") -> tuple[int, int]:
@@ -103,7 +118,18 @@ def grid_for(maps: Maps, height: float, width: float, arrangement: Arrangement) 
     """Rows and columns of the grid of a layer's maps, drawn `height` x `width` each with their gap."""
     if maps.style == "volume" and arrangement == "grid" and max(maps.slices, maps.count // maps.slices) <= LONGEST_LINE:
         return maps.count // maps.slices, maps.slices
+    if maps.style == "kernels":
+        return _kernel_grid(maps, height, width)
     if maps.style == "rows":
         columns = math.ceil(maps.count / LONGEST_LINE)
         return math.ceil(maps.count / columns), columns
     return grid_shape(maps.count, height, width, arrangement)
+
+
+def _kernel_grid(maps: Maps, height: float, width: float) -> tuple[int, int]:
+    """Rows and columns of kernels: a row holds all that one output has, or several outputs side by side."""
+    outputs = maps.count // maps.slices
+    rows, columns = grid_shape(outputs, height, width * maps.slices)
+    if max(rows, columns * maps.slices) > LONGEST_LINE:
+        return grid_shape(maps.count, height, width)
+    return rows, columns * maps.slices

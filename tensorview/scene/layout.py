@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrange import Arrangement, Maps, Sort, as_maps, grid_for, order_of
+from .arrange import Arrangement, Maps, Sort, as_kernels, as_maps, grid_for, order_of
 from .atlas import MAX_EDGE, pack
 from .axis import along_axis
 from .placement import Look, Placement
@@ -30,6 +30,11 @@ GAP_TEXELS = 1
 KEEPING_PLACES = ("activation", "normalization", "dropout", "merge", "module")
 SLAB_DEPTH = 0.02
 CELL_OPEN = 2.2
+PARAMETERS = ("weight", "gradient")  # layers that are recorded of parameters
+# The longer side of a grid of kernels, over the longest edge of the scene; and how many cells the latter has at most
+# because of them.
+KERNELS_CLOSED, KERNELS_OPEN = 0.6, 1.0
+LONGEST_KERNELS = 400
 
 
 def arrange_layers(
@@ -54,7 +59,7 @@ def arrange_layers(
         true_colours: whether inputs of three maps are pictures.
     """
     every = _every_maps(layers)
-    edge = max((max(m.height, m.width) for m in every if m.style != "vector"), default=12)
+    edge = longest_edge(every)
     shown = [
         _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge, sort, most_maps)
         for i, (layer, maps) in enumerate(zip(layers, every, strict=True))
@@ -64,13 +69,32 @@ def arrange_layers(
     return along_axis(_within_budget(shown, budget), layers, spans, edge)
 
 
+def longest_edge(every: Sequence[Maps]) -> int:
+    """The longest edge of what is drawn of all layers' maps, in cells, but for vectors and opened grids."""
+    return max((_edge(maps) for maps in every if maps.style != "vector"), default=12)
+
+
+def _edge(maps: Maps) -> int:
+    if maps.style != "kernels":
+        return max(maps.height, maps.width)
+    gap = _gap(maps)
+    height, width = maps.height + gap, maps.width + gap
+    rows, columns = grid_for(maps, height, width, "grid")
+    return min(max(rows * height, columns * width), LONGEST_KERNELS)
+
+
+def _gap(maps: Maps) -> int:
+    """Texels between two maps of a grid."""
+    return GAP_TEXELS if maps.style == "rows" else max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
+
+
 def _every_maps(layers: Sequence[Layer]) -> list[Maps]:
     """The maps of every layer; what keeps the places of a sequence of channels shows them as its producer does."""
     found: dict[str, Maps] = {}
     for layer in layers:
         of_rows = any(parent in found and found[parent].style == "rows" for parent in layer.parents)
         kind = "convolution" if of_rows and layer.kind in KEEPING_PLACES else layer.kind
-        found[layer.name] = as_maps(layer.shape, kind)
+        found[layer.name] = as_kernels(layer.shape) if layer.module_type in PARAMETERS else as_maps(layer.shape, kind)
     return [found[layer.name] for layer in layers]
 
 
@@ -107,10 +131,16 @@ def _shown(
             cell = max(2.0, edge * 1.3 / grid[0] * 0.8) if grid[0] > 4 else edge / 5
         elif is_open and maps.size <= MOST_CELLS:
             look, cell = "cells", cell * CELL_OPEN
+    elif maps.style == "kernels":
+        # The mean of kernels says nothing: all are shown, and opening enlarges them.
+        look, gap = "sheet", _gap(maps)
+        grid = grid_for(maps, maps.height + gap, maps.width + gap, arrangement)
+        longest = max(grid[0] * (maps.height + gap), grid[1] * (maps.width + gap))
+        cell = edge * (KERNELS_OPEN if is_open else KERNELS_CLOSED) / longest
     elif maps.count == 1:
         look = "slab"
     elif is_open:
-        gap = GAP_TEXELS if maps.style == "rows" else max(GAP_TEXELS, round(max(maps.height, maps.width) * 0.07))
+        gap = _gap(maps)
         order = order_of(layer.values, maps, sort, most_maps)
         count = len(order) or maps.count
         grid = grid_for(replace(maps, count=count), maps.height + gap, maps.width + gap, arrangement)

@@ -16,7 +16,7 @@ from .feeding import Feeding, feeding, field_marks
 from .fields import Cells, Fields, Region
 from .groups import KIND, Grouping, shown_layers
 from .labels import layer_labels, text_page
-from .layout import MOST_CUBES, arrange_layers, page_sizes
+from .layout import MOST_CUBES, arrange_layers, longest_edge, page_sizes
 from .links import link_lines
 from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
@@ -120,8 +120,7 @@ class Scene:
             sort=look.sort,
             most_maps=look.most_maps,
         )
-        flat = [max(p.maps.height, p.maps.width) for p in self.placements if p.maps.style != "vector"]
-        self.edge = max(flat, default=12)
+        self.edge = longest_edge([p.maps for p in self.placements])
         edges = [
             (self._index[parent], i)
             for i, layer in enumerate(self.layers)
