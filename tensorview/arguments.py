@@ -75,6 +75,7 @@ def training_options() -> argparse.ArgumentParser:
     group.add_argument("--architecture", default="lenet5", help="lenet5, mlp, convnetjs or resnet (default: lenet5)")
     group.add_argument("--model", metavar="MODEL", help="a network of your own instead: net.py:Net")
     group.add_argument("--weights", metavar="FILE", help="weights to begin with, instead of fresh ones")
+    group.add_argument("--checkpoint", metavar="FILE", help="go on from a checkpoint that the page has saved")
     group.add_argument("--trust", action="store_true", help="run code that a file of weights or of a model carries")
     group.add_argument("--input-shape", metavar="C,H,W", type=_shape, help="shape of one input, as 1,28,28")
     group.add_argument(

@@ -102,10 +102,11 @@ def train(given: argparse.Namespace) -> None:
         weights=given.weights,
         trust=given.trust,
         input_shape=given.input_shape,
-        autostart=given.start,
     ) as trainer:
         lab(
             trainer,
+            checkpoint=given.checkpoint,
+            start=given.start,
             look=wanted.look(()),
             host=given.host,
             port=given.port,

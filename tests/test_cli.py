@@ -179,6 +179,10 @@ def test_of_a_pass_that_fails_the_layers_that_ran_are_drawn(place: Path, capsys:
         ("render view.toml -o a.png", "--trust"),
         ("explore lenet6", "no model 'lenet6'"),
         ("explore none.toml", "no scene file none.toml"),
+        ("train --batch-size 0", "batch_size is 0; it is 1 or more"),
+        ("train --learning-rate -1", "learning_rate is -1"),
+        ("train --architecture lenet", "no architecture 'lenet'"),
+        ("train --data nowhere", "no data 'nowhere'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_two(

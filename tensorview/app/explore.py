@@ -6,6 +6,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OpenError
@@ -131,6 +132,8 @@ def play(
 def lab(
     trainer: Trainer,
     *,
+    checkpoint: str | None = None,
+    start: bool = False,
     look: Look | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
@@ -144,14 +147,25 @@ def lab(
     Args:
         trainer: a trainer whose data are loading or loaded; it is closed with the page. The other arguments are those
             of `explore`.
+        checkpoint: a file that the lab has saved, to go on from.
+        start: begin to train at once.
 
     Raises:
-        OpenError: the trainer could not begin, as for data that cannot be had; the message is its own.
+        OpenError: the trainer could not begin, as for data that cannot be had, and says why itself; the checkpoint
+            cannot be read, or does not fit.
         ServerError: the page cannot be served.
     """
     from .lab import LabSession
 
     _wait_until_ready(trainer)
+    if checkpoint is not None:
+        try:
+            content = Path(checkpoint).read_bytes()
+        except OSError as error:
+            raise OpenError(f"The checkpoint {checkpoint} cannot be read ({error.strerror}).") from error
+        trainer.load(content).result()
+    if start:
+        trainer.start()
     session = LabSession(trainer, (look or Look()).changed(**choices))
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
 

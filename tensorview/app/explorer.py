@@ -92,7 +92,7 @@ class Explorer(TrameApp):
         blank = (
             texts.is_blank(session.preview) if session.preview is not None else session.truth is None and bool(names)
         )
-        state.prediction = texts.prediction(best, every, session.truth, names, blank)
+        state.prediction = texts.prediction(best, every, session.truth, names, blank, session.is_drawn)
         state.preview = texts.data_url(session.preview)
         if state.selected and (layer := session.layer(state.selected)) is not None:
             state.card = texts.card(layer)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..capture import Trace
 from ..errors import TensorviewError
 from ..runs import Run
 from ..scene import Look
@@ -17,7 +18,8 @@ from ..training import ARCHITECTURES, DATA, Data, Status, Trainer, open_data
 from .evaluated import place, sheet_of
 from .lab_words import described, title_of, tried
 from .recorded import RecordedSession
-from .session import MOST_PAD_CELLS
+from .rules import MOST_UPLOAD_BYTES
+from .session import MOST_PAD_CELLS, Shown
 from .validators import Validator, choice, data, fields, integer, number, text
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.1
 SHOWN = 18
-MOST_CHECKPOINT_BYTES = 256 * 2**20
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_start": (),
     "lab_pause": (),
@@ -41,7 +42,7 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_others": (),
     "lab_drawn": (data(MOST_PAD_CELLS * MOST_PAD_CELLS), fields(seq=integer(0, 2**53), t=number(0, 1e15))),
     "lab_save": (),
-    "lab_load": (data(MOST_CHECKPOINT_BYTES), text(300)),
+    "lab_load": (data(MOST_UPLOAD_BYTES), text(300)),
 }
 
 
@@ -59,6 +60,16 @@ class LabSession(RecordedSession):
     def __init__(self, trainer: Trainer, look: Look | None = None) -> None:
         self.trainer = trainer
         super().__init__(Run.open(trainer.run_path), look)
+        self.truth = trainer.status.probe_label
+
+    @property
+    def is_drawn(self) -> bool:
+        return self.trainer.status.probe_index is None
+
+    def show(self, trace: Trace, failure: str = "") -> Shown:
+        """Take a step's trace into the scene, and the truth of the probe with it."""
+        self.truth = self.trainer.status.probe_label
+        return super().show(trace, failure)
 
     @property
     def pad(self) -> tuple[int, int] | None:

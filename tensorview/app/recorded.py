@@ -91,6 +91,10 @@ class RecordedSession(Session):
         super().__init__(subject, None, look, camera, open)
         self.preview = _picture(self.scene.trace)
 
+    @property
+    def is_drawn(self) -> bool:
+        return False
+
     def first_input(self) -> int:
         return self.step
 

@@ -101,6 +101,11 @@ class Session:
         return self.takes_pictures and shape[0] == 1 and max(shape[1:]) <= MOST_PAD_CELLS
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether the input may be a person's own drawing."""
+        return True
+
+    @property
     def takes_pictures(self) -> bool:
         """Whether a picture can become an input."""
         shape = self.subject.input_spec.shape

@@ -126,7 +126,12 @@ def share(part: int, whole: int) -> str:
 
 
 def prediction(
-    best: Sequence[Prediction], every: Sequence[Prediction], truth: int | None, names: Sequence[str], empty: bool
+    best: Sequence[Prediction],
+    every: Sequence[Prediction],
+    truth: int | None,
+    names: Sequence[str],
+    empty: bool,
+    drawn: bool = True,
 ) -> dict[str, Any]:
     """What the model says, in a sentence and as bars.
 
@@ -135,6 +140,7 @@ def prediction(
         every: the classes of the bars, in the order in which they stand.
         truth: index of the true class, where it is known.
         empty: whether there is nothing to see in the input.
+        drawn: whether the input may be the person's own drawing.
     """
     bars = [
         {"index": p.index, "name": p.name, "share": p.share, "text": f"{100 * p.share:.1f} %", "winner": p == best[0]}
@@ -148,7 +154,11 @@ def prediction(
         bars = [{**bar, "share": 0.0, "text": "NaN", "winner": False} for bar in bars]
         return {"text": "The outputs are not numbers (NaN or Inf).", "bars": bars, "truth": "", "right": False}
     digits = all(name.isdigit() for name in names)
-    said = f"You wrote a {best[0].name}" if digits and truth is None else f"This is {article(best[0].name, digits)}"
+    said = (
+        f"You wrote a {best[0].name}"
+        if digits and truth is None and drawn
+        else f"This is {article(best[0].name, digits)}"
+    )
     text = f"{said} ({100 * best[0].share:.1f} %)"
     if truth is None:
         return {"text": text, "bars": bars, "truth": "", "right": False}

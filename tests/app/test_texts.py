@@ -107,6 +107,9 @@ def test_other_classes_and_nothing_at_all() -> None:
     best = [Prediction(3, "golden retriever", 0.5)]
     found = texts.prediction(best, best, None, ("a", "b", "c", "golden retriever"), empty=False)
     assert found["text"] == "This is golden retriever (50.0 %)"
+    digit = [Prediction(7, "7", 0.5)]
+    assert texts.prediction(digit, digit, None, ("7",), empty=False)["text"] == "You wrote a 7 (50.0 %)"
+    assert texts.prediction(digit, digit, None, ("7",), empty=False, drawn=False)["text"] == "This is a 7 (50.0 %)"
     assert "Draw" in texts.prediction(best, best, None, ("0",), empty=True)["text"]
     assert texts.prediction([], [], None, (), empty=False) == {"text": "", "bars": [], "truth": "", "right": False}
     assert [texts.article(name, True) for name in ("7", "8", "1")] == ["a 7", "an 8", "a 1"]

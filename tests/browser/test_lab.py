@@ -200,7 +200,10 @@ def test_another_example_is_looked_at_at_once(opened: Lab) -> None:
     np.testing.assert_array_equal(page.scene.trace.inputs[0].values, expected)
     shown = page.frame.evaluate("Array.from(pad.ink.raster(true))")
     np.testing.assert_array_equal(np.array(shown).reshape(28, 28), picture)
-    assert page.find("example-3").get_attribute("data-label") == str(int(data.held_out.labels[index]))
+    label = str(int(data.held_out.labels[index]))
+    assert page.find("example-3").get_attribute("data-label") == label
+    assert page.find("truth").inner_text().split(":")[1].split()[-1] == label
+    assert page.find("prediction-text").inner_text().startswith("This is")
 
 
 def test_a_drawing_is_looked_at_while_it_is_drawn(opened: Lab) -> None:
