@@ -17,7 +17,7 @@ HYPERPARAMETERS = (
     ("learning-rate", float, "length of a step (default: the optimiser's usual one)"),
     ("momentum", float, "from 0 to below 1 (default: 0.9)"),
     ("weight-decay", float, "how much weights are pulled towards zero (default: 0.0001)"),
-    ("batch-size", int, "examples in a batch (default: 64)"),
+    ("batch-size", int, "examples in a batch (default: 32)"),
     ("every", int, "how many batches come to a recorded step (default: 10)"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image
 
 import tensorview.app
 from tensorview import SceneFile, load_scene, open_model, screenshot
+from tensorview.arguments import HYPERPARAMETERS
 from tensorview.cli import main
 
 HEAVY = ("torch", "vtkmodules", "trame", "trame_server", "torchvision", "aiohttp", "matplotlib")
@@ -310,3 +312,13 @@ def test_watch_plays_a_folder_of_checkpoints(place: Path, played: list) -> None:
 def test_what_cannot_be_watched(place: Path, words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_defaults_that_the_help_names_are_those_of_the_trainer() -> None:
+    from tensorview.training import Hyperparameters
+
+    named = {name: re.search(r"default: ([\w.]+)\)", text) for name, _, text in HYPERPARAMETERS}
+    for name, found in named.items():
+        if found is not None:
+            assert str(getattr(Hyperparameters(), name.replace("-", "_"))) == found[1]
+    assert sum(found is not None for found in named.values()) >= 4
