@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .explorer import Explorer
 
 POLL_SECONDS = 0.5
-GROWING_POLL_SECONDS = 0.1  # a run that grows is seen to change five times a second and more
+GROWING_POLL_SECONDS = 0.15  # a run that grows is seen to change six times a second, and leaves time to train
 CHARTS_SECONDS = 0.5
 DRAWN_SECONDS = 1.0
 FRAME_SECONDS = 1 / 30
