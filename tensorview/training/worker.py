@@ -29,6 +29,7 @@ from .loop import Loop
 from .messages import Status, read_message, write_message
 
 SAY_EVERY = 0.1  # seconds between two words of a training that runs
+LOST = "Recording has ended, as when a disk is full: training goes on unseen, and a reset records again."
 GRACE = 5.0  # seconds that a trainer whose page is gone has to finish what it is doing
 
 Command = tuple[dict[str, Any], bytes]
@@ -257,7 +258,7 @@ class Worker:
                 "epoch": loop.epoch,
                 "architecture": loop.recipe.architecture,
                 "data": self._data_name,
-                "warnings": loop.warnings,
+                "warnings": loop.warnings if loop.recorder.is_recording else (*loop.warnings, LOST),
                 "train_examples": len(loop.data.train),
                 "held_out_examples": len(loop.data.held_out),
                 "class_names": loop.data.class_names,

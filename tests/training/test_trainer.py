@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +138,17 @@ def test_a_trainer_that_is_killed_is_noticed_and_begins_anew(trainer: Trainer) -
     until(lambda: trainer.status.state == "ready")
     assert Run.open(trainer.run_path).steps == (0,)
     assert Run.open(trainer.run_path.with_name("lab.1")).steps == run.steps
+
+
+def test_training_goes_on_where_nothing_can_be_written_and_says_so(trainer: Trainer) -> None:
+    shutil.rmtree(trainer.run_path)
+    trainer.start()
+    until(lambda: trainer.status.step >= 12)
+    until(lambda: any(said.startswith("Recording has ended") for said in trainer.status.warnings))
+    trainer.reset()
+    until(lambda: trainer.status.state == "ready")
+    assert not any(said.startswith("Recording has ended") for said in trainer.status.warnings)
+    assert Run.open(trainer.run_path).steps == (0,)
 
 
 PAGE = textwrap.dedent(
