@@ -48,7 +48,9 @@ class _Source:
 
 
 _SOURCES = {
-    "mnist": _Source("MNIST", "MNIST", "MNIST", 66_500_000, Preparation("digit")),
+    "mnist": _Source(
+        "MNIST", "MNIST", "MNIST", 66_500_000, Preparation("digit"), Augmentation(rotation=5, scale=0.05, shift=1)
+    ),
     "fashion-mnist": _Source(
         "Fashion-MNIST", "FashionMNIST", "FashionMNIST", 85_800_000, Preparation(), Augmentation(flip=True)
     ),
