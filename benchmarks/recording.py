@@ -82,7 +82,7 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def overhead(loop: Loop, x: torch.Tensor, recorded: int, apart: int = 4) -> dict[str, Any]:
+def overhead(loop: Loop, x: torch.Tensor, recorded: int, apart: int = 4, **options: Any) -> dict[str, Any]:
     """What recording adds to a loop's time, from the medians of one loop that records every few steps.
 
     Training and recording are timed apart at every step, so that what else the machine does touches both alike. What
@@ -90,7 +90,7 @@ def overhead(loop: Loop, x: torch.Tensor, recorded: int, apart: int = 4) -> dict
     """
     train: tuple[list[float], list[float]] = ([], [])  # other steps; those after a recorded one
     record: tuple[list[float], list[float]] = ([], [])  # steps of which metrics are written; recorded ones
-    with folder() as path, watch(loop.model, x, path, every=apart, keep=50) as run:
+    with folder() as path, watch(loop.model, x, path, every=apart, keep=50, **options) as run:
         for number in range(1, recorded * apart + 2):
             started = perf_counter()
             loss = loop().item()
@@ -176,6 +176,9 @@ def measure() -> dict[str, Any]:
     one, image = torch.rand(1, 1, 28, 28), torch.rand(1, 3, 32, 32)
     return {
         "recording_lenet": overhead(small, one, recorded=100),
+        "recording_lenet_everything": overhead(
+            small, one, recorded=100, content=CONTENTS, probe_loss=lambda output: output[0].logsumexp(0)
+        ),
         "recording_resnet18": overhead(large, image, recorded=12),
         "recorded_kB_lenet": sizes(lenet(), one),
         "recorded_kB_resnet18": sizes(resnet18().eval(), image),

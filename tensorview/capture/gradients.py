@@ -144,14 +144,18 @@ class GradientPass(Replay):
         return copy_sample(gradient, output.pick, self._sample)
 
     def _missing(self) -> tuple[str, ...]:
-        """A sentence that names the layers whose gradient was to be kept and is not there."""
+        """Sentences about the layers whose gradient was to be kept and is not there."""
         outputs = [output for step in self._plan.steps for output in step.outputs] + list(self._plan.returned)
-        wanted = {output.node for output in outputs if output.kept} | {step.maps for step in self._plan.steps}
+        wanted = {output.node for output in outputs if output.kept}
         names = [repr(n.name) for k, n in self._plan.layers.items() if k in wanted and self._copied[k] is None]
-        if not names:
-            return ()
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        return (f"of layers {shown} there is no gradient: the loss does not depend on them in a differentiable way",)
+        said = []
+        if names:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            why = "the loss does not depend on them in a differentiable way"
+            said.append(f"of layers {shown} there is no gradient: {why}")
+        if any(step.maps >= 0 for step in self._plan.steps):
+            said.append("of attention maps there is no gradient: attention computes them inside, or never holds them")
+        return tuple(said)
 
 
 def _followed(tensor: Tensor) -> Tensor:

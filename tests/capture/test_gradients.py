@@ -219,3 +219,18 @@ def test_a_model_that_detaches_is_drawn_as_far_as_gradients_go() -> None:
     assert gradients["one"].values is None
     assert gradients["three"].values is None
     assert "of layers 'one', 'two', 'three'" in " ".join(gradients.warnings)
+
+
+def test_attention_has_gradients_but_its_maps_have_none() -> None:
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1).eval()
+    x = torch.rand(1, 5, 8)
+    trace, gradients = Tracer(model).with_gradients(x, lambda output: output.square().sum())
+    maps = "layers.0.self_attn:weights"
+    assert trace[maps].values is not None
+    assert gradients[maps].values is None
+    assert [w for w in gradients.warnings if "gradient" in w] == [
+        "of attention maps there is no gradient: attention computes them inside, or never holds them"
+    ]
+    given = x.clone().requires_grad_()
+    model(given).square().sum().backward()
+    np.testing.assert_allclose(gradients.inputs[0].values, given.grad[0].numpy(), rtol=1e-4, atol=1e-6)
