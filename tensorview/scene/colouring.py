@@ -6,6 +6,7 @@ it uses never changes while the layout stands, so an update costs the copies int
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -58,15 +59,27 @@ def area_mean(values: np.ndarray, factor: int) -> np.ndarray:
     if values.dtype.kind != "f":
         values = values.astype(np.float32)
     _, height, width = values.shape
+    return _block_sums(values, factor) / _block_sizes(height, width, factor).astype(values.dtype)
+
+
+@functools.lru_cache(maxsize=1024)
+def _block_sizes(height: int, width: int, factor: int) -> np.ndarray:
     rows = np.diff(np.append(np.arange(0, height, factor), height))
     columns = np.diff(np.append(np.arange(0, width, factor), width))
-    return _block_sums(values, factor) / np.outer(rows, columns).astype(values.dtype)
+    return np.outer(rows, columns)
 
 
 def _block_sums(values: np.ndarray, factor: int) -> np.ndarray:
-    _, height, width = values.shape
-    down = np.add.reduceat(values, np.arange(0, height, factor), axis=1)
-    return np.add.reduceat(down, np.arange(0, width, factor), axis=2)
+    # Sums of slices; `np.add.reduceat` takes five to fifteen times as long.
+    down = values[:, ::factor].copy()
+    for k in range(1, factor):
+        part = values[:, k::factor]
+        down[:, : part.shape[1]] += part
+    sums = down[:, :, ::factor].copy()
+    for k in range(1, factor):
+        part = down[:, :, k::factor]
+        sums[:, :, : part.shape[2]] += part
+    return sums
 
 
 def _wrapped_mean(item: Placement, values: np.ndarray) -> np.ndarray:
