@@ -79,6 +79,7 @@ class Replay:
             with self._watch or nullcontext():
                 result = model(*args, **kwargs)
         finally:
+            self._watch = None  # it knows this object, which else would hold the values until garbage is collected
             self._hush()
             for registered in (*hooks, *before, *listening):
                 registered.pop(key, None)

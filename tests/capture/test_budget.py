@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -211,3 +212,26 @@ def test_memory_is_used_again_only_where_nobody_holds_it(network, x):
     np.testing.assert_array_equal(fourth, before)
     np.testing.assert_array_equal(third, capture(network, 3 * x)["0"].values)
     assert address in {tracer(x)["0"].values.ctypes.data for _ in range(3)} | {fourth.ctypes.data}
+
+
+@pytest.mark.parametrize("functions", [False, True], ids=["modules", "functions"])
+def test_memory_is_used_again_without_a_garbage_collection(network, x, functions):
+    class Doubled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x):
+            return self.inner(x) + self.inner(x)
+
+    tracer = Tracer(Doubled() if functions else network)
+    tracer(x)
+    gc.disable()
+    try:
+        addresses = [tracer(x).layers[0].values.ctypes.data for _ in range(6)]
+        held = tracer(x)
+        addresses += [(held := tracer(x)).layers[0].values.ctypes.data for _ in range(6)]
+    finally:
+        gc.enable()
+    assert len(set(addresses)) <= 2
+    assert held is not None
