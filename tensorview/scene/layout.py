@@ -35,6 +35,7 @@ PARAMETERS = ("weight", "gradient")  # layers that are recorded of parameters
 # because of them.
 KERNELS_CLOSED, KERNELS_OPEN = 0.6, 1.0
 LONGEST_KERNELS = 400
+TALLEST_STRIP, TALL = 1.25, 60
 
 
 def arrange_layers(
@@ -120,6 +121,8 @@ def _shown(
     if maps.style == "vector":
         grid = (maps.height, maps.width)
         look, cell = "strip", max(1.0, edge / 60)
+        # A long vector would tower over all the rest.
+        cell = min(cell, max(TALLEST_STRIP * edge, TALL) / maps.height)
         if maps.size == 0:
             pass
         elif is_classes and (maps.size <= MOST_CUBES or not is_open):
