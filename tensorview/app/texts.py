@@ -14,8 +14,8 @@ from PIL import Image
 from ..capture import Layer
 from ..classes import Prediction
 from ..scene import Hit, Scene
+from ..scene.arrange import PARAMETERS
 from ..scene.labels import shape_text
-from ..scene.layout import PARAMETERS
 from ..scene.palette import LEVELS, lookup_table
 
 HYPER = (

@@ -114,8 +114,8 @@ def _layer_gradients(trace: Trace) -> Trace:
 def only(trace: Trace, content: str) -> Trace:
     """One content of a recorded trace.
 
-    Weights and gradients are named as the model names them. The gradients of activations have the layers, the inputs
-    and the graph of the activations, with gradients as values.
+    Weights and gradients are named as the model names them, and those of two dimensions or more are outputs. The
+    gradients of activations have the layers, the inputs and the graph of the activations, with gradients as values.
     """
     if content == "activations":
         others = tuple(f"{name}/" for name in CONTENTS[1:])
@@ -126,4 +126,5 @@ def only(trace: Trace, content: str) -> Trace:
     layers = tuple(
         replace(layer, name=layer.name.removeprefix(start)) for layer in trace.layers if layer.name.startswith(start)
     )
-    return replace(trace, layers=layers, outputs=())
+    # What stands for a closed module is a matrix or kernels, not the bias behind them.
+    return replace(trace, layers=layers, outputs=tuple(layer.name for layer in layers if len(layer.shape) > 1))

@@ -12,6 +12,7 @@ Style = Literal["maps", "volume", "rows", "tokens", "vector", "kernels"]
 Arrangement = Literal["grid", "row"]
 Sort = Literal["index", "activation"]
 
+PARAMETERS = ("weight", "gradient")  # the types of layers that are recorded of parameters
 # Width over height that a grid of maps aims at, and what an empty place costs against it. Chosen so that 6 maps stand
 # 3 x 2, 16 stand 4 x 4, 64 stand 8 x 8 and 7 leave one place empty.
 ASPECT = 1.3

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import SceneError
+from .arrange import PARAMETERS
 from .folding import folded
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _shown(layers: Sequence[Layer], node: Node, home: Mapping[str, str]) -> Laye
         output,
         name=node.name,
         kind=KIND,
-        module_type="Module",
+        module_type=output.module_type if output.module_type in PARAMETERS else "Module",
         module_name=node.path,
         call=1,
         parents=parents,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrange import Arrangement, Maps, Sort, as_kernels, as_maps, grid_for, order_of
+from .arrange import PARAMETERS, Arrangement, Maps, Sort, as_kernels, as_maps, grid_for, order_of
 from .atlas import MAX_EDGE, pack
 from .axis import along_axis
 from .placement import Look, Placement
@@ -30,7 +30,6 @@ GAP_TEXELS = 1
 KEEPING_PLACES = ("activation", "normalization", "dropout", "merge", "module")
 SLAB_DEPTH = 0.02
 CELL_OPEN = 2.2
-PARAMETERS = ("weight", "gradient")  # layers that are recorded of parameters
 # The longer side of a grid of kernels, over the longest edge of the scene; and how many cells the latter has at most
 # because of them.
 KERNELS_CLOSED, KERNELS_OPEN = 0.6, 1.0

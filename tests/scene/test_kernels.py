@@ -88,3 +88,14 @@ def test_opening_kernels_enlarges_them(weights: Trace) -> None:
         return next(p.size[0] for p in scene.placements if p.name == "0.weight")
 
     assert width(Scene(weights, ["0.weight"])) > 1.5 * width(Scene(weights))
+
+
+def test_a_closed_module_shows_kernels_and_not_the_bias_behind_them(tmp_path: Path) -> None:
+    blocks = [nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)) for _ in range(30)]
+    model = nn.Sequential(*blocks)
+    watch(model.eval(), torch.rand(1, 3, 4, 4), tmp_path, content="weights").close()
+    scene = Scene(Run.open(tmp_path).trace(0, "weights"))
+    closed = next(p for p in scene.placements if p.kind == "module")
+    assert closed.maps == as_kernels((3, 3, 3, 3))
+    first = int(closed.name.split(".")[0])
+    np.testing.assert_array_equal(scene.layers[closed.layer].values, model[first][0].weight.detach().numpy())
