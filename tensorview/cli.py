@@ -107,6 +107,7 @@ def train(given: argparse.Namespace) -> None:
             trainer,
             checkpoint=given.checkpoint,
             start=given.start,
+            open=wanted.open or None,
             look=wanted.look(()),
             host=given.host,
             port=given.port,

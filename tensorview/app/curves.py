@@ -15,6 +15,8 @@ from ..runs import Metrics
 WIDTH, HEIGHT = 300, 60
 MOST_POINTS = 300
 EPOCH = "epoch"
+# What the lab notes of its probe; no curves.
+NOTES = ("probe_index", "probe_label")
 # What loops put before a metric's name to say on which data; those of one metric share a chart.
 TRAIN = ("train",)
 HELD_OUT = ("validation", "val", "valid", "held_out", "test", "eval")
@@ -35,7 +37,7 @@ def charts(metrics: Metrics, last: int, since: int = 0, by_epoch: bool = False) 
         For each its `name`, its `curves` as `curve` gives them, the values at the lower and upper edge in words, the
         `first` and `last` step at its edges, and a `note` on what is no number.
     """
-    series = {name: after(metrics.series(name), since) for name in metrics.names}
+    series = {name: after(metrics.series(name), since) for name in metrics.names if name not in NOTES}
     epochs = series.pop(EPOCH, None)
     if by_epoch and epochs is not None and len(epochs[0]):
         series = {name: by_epochs(each, epochs, newest=is_held_out(name)) for name, each in series.items()}
@@ -75,14 +77,15 @@ def by_epochs(series: Series, epochs: Series, newest: bool = False) -> Series:
         series: `(N,)` steps and values.
         epochs: `(M,)` steps, and how many epochs were over after each: 0.5 in the middle of the first.
     """
-    steps, values = series
+    finite = np.isfinite(series[1])
+    steps, values = series[0][finite], series[1][finite]
     done = np.interp(steps, *epochs)
-    number = np.maximum(np.ceil(done - 1e-6), 1).astype(int)
-    finite = np.isfinite(values)
-    found = np.unique(number[finite])
-    each = [values[finite & (number == n)] for n in found]
-    over = np.array([min(n, done[number == n].max()) for n in found], dtype=np.float64)
-    return over, np.array([part[-1] if newest else part.mean() for part in each], dtype=np.float64)
+    found, first, count = np.unique(
+        np.maximum(np.ceil(done - 1e-6), 1).astype(int), return_index=True, return_counts=True
+    )
+    last = first + count - 1  # steps are in order, and so are epochs
+    of_each = values[last] if newest or not len(found) else np.add.reduceat(values, first) / count
+    return np.minimum(found, done[last]), of_each
 
 
 def chart(name: str, group: Mapping[str, Series], first: int, last: int) -> dict[str, Any]:
@@ -139,12 +142,13 @@ def as_csv(metrics: Metrics) -> str:
     """Every metric of a run as a table: a row for each step, a column for each metric, empty where it said nothing."""
     rows: dict[int, dict[str, float]] = {}
     for name in metrics.names:
-        for step, value in zip(*metrics.series(name), strict=True):
-            rows.setdefault(int(step), {})[name] = float(value)
+        steps, values = metrics.series(name)
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            rows.setdefault(step, {})[name] = value
     file = io.StringIO()
-    writer = csv.DictWriter(file, ["step", *metrics.names], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({"step": step, **rows[step]} for step in sorted(rows))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["step", *metrics.names])
+    writer.writerows([step, *map(rows[step].get, metrics.names)] for step in sorted(rows))
     return file.getvalue()
 
 

@@ -134,6 +134,7 @@ def lab(
     *,
     checkpoint: str | None = None,
     start: bool = False,
+    open: str | Iterable[str] | None = None,
     look: Look | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
@@ -166,7 +167,7 @@ def lab(
         trainer.load(content).result()
     if start:
         trainer.start()
-    session = LabSession(trainer, (look or Look()).changed(**choices))
+    session = LabSession(trainer, (look or Look()).changed(**choices), open)
     return serve(session, host=host, port=port, token=token, browser=browser, block=block)
 
 

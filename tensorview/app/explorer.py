@@ -89,10 +89,8 @@ class Explorer(TrameApp):
         names = session.scene.look.class_names
         best = session.predictions(5)
         every = sorted(session.predictions(len(names)), key=lambda p: p.index) if 0 < len(names) <= MOST_BARS else best
-        blank = (
-            texts.is_blank(session.preview) if session.preview is not None else session.truth is None and bool(names)
-        )
-        state.prediction = texts.prediction(best, every, session.truth, names, blank, session.is_drawn)
+        asks = texts.asks_for_input(session, names) if session.is_blank else ""
+        state.prediction = texts.prediction(best, every, session.truth, names, asks, session.is_drawn)
         state.preview = texts.data_url(session.preview)
         if state.selected and (layer := session.layer(state.selected)) is not None:
             state.card = texts.card(layer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ..errors import TensorviewError
 from ..runs import Run
 from ..scene import Look
 from ..training import ARCHITECTURES, DATA, Data, Status, Trainer, open_data
+from ..training.checkpoint import read_checkpoint
 from .evaluated import place, sheet_of
 from .lab_words import described, title_of, tried
 from .recorded import RecordedSession
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from .explorer import Explorer
 
 POLL_SECONDS = 0.1
+THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 SHOWN = 18
+NO_EXAMPLES: dict[str, Any] = {"text": "", "shown": [], "sheet": {"picture": "", "columns": 1, "rows": 1}}
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_start": (),
     "lab_pause": (),
@@ -40,6 +44,7 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
     ),
     "lab_probe": (integer(0, 10**9),),
     "lab_others": (),
+    "lab_pad_ready": (),
     "lab_drawn": (data(MOST_PAD_CELLS * MOST_PAD_CELLS), fields(seq=integer(0, 2**53), t=number(0, 1e15))),
     "lab_save": (),
     "lab_load": (data(MOST_UPLOAD_BYTES), text(300)),
@@ -52,24 +57,41 @@ class LabSession(RecordedSession):
     Args:
         trainer: has data and a network, so that the run has its first step or is about to have it.
         look: how the scene looks.
+        open: layers and modules to open, by name.
 
     Raises:
         OpenError: no step was recorded.
+        SceneError: there is no layer or module of a name.
     """
 
-    def __init__(self, trainer: Trainer, look: Look | None = None) -> None:
+    def __init__(self, trainer: Trainer, look: Look | None = None, open: str | Iterable[str] | None = None) -> None:
         self.trainer = trainer
-        super().__init__(Run.open(trainer.run_path), look)
-        self.truth = trainer.status.probe_label
+        self._loaded_probe: tuple[int | None, int | None] = (None, None)
+        self._index: int | None
+        super().__init__(Run.open(trainer.run_path), look, open=open)
+        self._index, self.truth = self._loaded_probe
 
     @property
     def is_drawn(self) -> bool:
-        return self.trainer.status.probe_index is None
+        return self._index is None
+
+    def run(self, x: Any) -> tuple[Trace, str]:
+        """The trace of step `x`, and which probe it is of."""
+        self._loaded_probe = self._probe_of(x)
+        return super().run(x)
 
     def show(self, trace: Trace, failure: str = "") -> Shown:
-        """Take a step's trace into the scene, and the truth of the probe with it."""
-        self.truth = self.trainer.status.probe_label
+        """Take a step's trace into the scene, and the truth of its probe with it."""
+        self._index, self.truth = self._loaded_probe
         return super().show(trace, failure)
+
+    def _probe_of(self, step: int) -> tuple[int | None, int | None]:
+        """Index and class of the held-out example that a step was recorded with; `None` for what is not known."""
+        first = self.recording.about.get("probe", {})
+        changed = self.recording.metrics.at(step)
+        found = [changed.get(f"probe_{name}", first.get(name)) for name in ("index", "label")]
+        index, label = (None if value is None or value < 0 else int(value) for value in found)
+        return index, label
 
     @property
     def pad(self) -> tuple[int, int] | None:
@@ -106,7 +128,7 @@ class Lab:
         # By its name: a folder's path stays on this side.
         self._named = {title_of(spec): spec for spec in (self._trainer.status.data, *DATA)}
         state.lab_data_items = list(self._named)
-        state.lab_examples = {"text": "", "shown": [], "sheet": {"picture": "", "columns": 1, "rows": 1}}
+        state.lab_examples = NO_EXAMPLES
         state.panel = "data"
         self._describe()
         for name, validators in TRIGGERS.items():
@@ -142,7 +164,7 @@ class Lab:
 
     def lab_set(self, name: str, typed: str) -> None:
         """A hyperparameter as it was typed."""
-        said = typed.strip().replace(",", ".")
+        said = decimal(typed)
         value = _number(said)
         self._ask(lambda: self._trainer.set(**{name: said if value is None else value}))
         self._fields += 1
@@ -155,6 +177,12 @@ class Lab:
             picture = self._data.held_out.pictures([index])[0]
             if picture.shape == self._session.pad:
                 self._explorer.server.js_call("pad", "load", picture.tobytes())
+
+    def lab_pad_ready(self) -> None:
+        """Let a pad that has just come show the probe."""
+        preview = self._session.preview
+        if preview is not None and preview.shape == self._session.pad:
+            self._explorer.server.js_call("pad", "load", preview.tobytes())
 
     def lab_others(self) -> None:
         """Other examples to choose from."""
@@ -172,7 +200,8 @@ class Lab:
         content = await self._answer(self._trainer.save)
         if content is None:
             return None
-        name = f"{status.architecture.replace(':', '-')}-{status.step:08d}.safetensors"
+        step = int(read_checkpoint(content).about["step"])  # training may have gone on meanwhile
+        name = f"{status.architecture.replace(':', '-')}-{step:08d}.safetensors"
         return {"name": name, "type": "application/octet-stream", "bytes": content}
 
     async def lab_load(self, content: bytes, name: str) -> None:
@@ -205,25 +234,31 @@ class Lab:
                 self._describe()
                 self._explorer.state.flush()
             if status.class_names and status.data != self._data_of:
-                await self._load_data(status.data)
+                self._data_of = status.data
+                self._loading = asyncio.get_running_loop().create_task(self._load_data(status.data))
             await asyncio.sleep(POLL_SECONDS)
 
     def _changes(self, status: Status) -> bool:
         """Whether there is anything new to say, the run's own metrics among it."""
         session = self._session
         said = [status, session.recording.about.get("id"), session.step, session.scene.trace.model_name]
-        said.append(self._explorer.state.evaluation)
+        said.append(self._explorer.timeline.newest)
         changed, self._said = said != self._said, said
         return changed
 
     async def _load_data(self, spec: str) -> None:
         """The examples to choose from; the trainer has loaded, and perhaps downloaded, the same before."""
-        self._data_of = spec
+        self._data = None
+        self._explorer.state.lab_examples = {**NO_EXAMPLES, "text": "The examples are loaded …"}
+        self._explorer.state.flush()
         try:
-            self._data = await asyncio.get_running_loop().run_in_executor(None, open_data, spec)
+            loaded = await asyncio.get_running_loop().run_in_executor(None, open_data, spec)
         except TensorviewError as error:
             self._explorer.say(str(error))
             return
+        if spec != self._data_of:
+            return  # other data have been chosen meanwhile
+        self._data = loaded
         self._show_examples()
         self._explorer.state.flush()
 
@@ -248,16 +283,16 @@ class Lab:
 
     def _describe(self) -> None:
         status = self._trainer.status
-        self._keep_tried(status)
-        now = self._session.recording.metrics.at(status.step)
+        self._keep_tried()
         self._explorer.state.lab = {
-            **described(status, now),
+            **described(status, self._explorer.timeline.newest),
             "fields": self._fields,
             "pad": self._session.pad,
+            "pad_hint": "Draw a digit" if all(name.isdigit() for name in status.class_names) else "Draw",
             "tried": self._tried,
         }
 
-    def _keep_tried(self, status: Status) -> None:
+    def _keep_tried(self) -> None:
         """The networks that were trained, each with what it has reached; the last is the one that is trained now."""
         about = self._session.recording.about
         if about.get("id") != self._run:
@@ -265,10 +300,16 @@ class Lab:
             if self._tried and self._tried[-1]["steps"] == "0":
                 self._tried = self._tried[:-1]
             self._tried = [*self._tried, {}]
-        now = self._session.recording.metrics.at(status.step)
         count = self._session.weight_count
         weights = self._tried[-1].get("weights", "") if count is None else f"{count:,}"
-        self._tried = [*self._tried[:-1], {**tried(status, now), "weights": weights}]
+        timeline = self._explorer.timeline
+        self._tried = [*self._tried[:-1], {**tried(about, timeline.last, timeline.newest), "weights": weights}]
+
+
+def decimal(typed: str) -> str:
+    """A number as Python reads it: `1000` for `1,000`, `0.5` for `0,5`."""
+    said = typed.strip()
+    return said.replace(",", "" if THOUSANDS.fullmatch(said) else ".")
 
 
 def _number(typed: str) -> float | None:

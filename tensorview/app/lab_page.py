@@ -136,7 +136,12 @@ def build_data_page() -> None:
             height=("lab.pad[0]",),
             fit=("true",),
             live=("true",),
-            raw_attrs=[':ref="(el) => trame.refs.pad = el"', 'trigger="lab_drawn"'],
+            hint=("lab.pad_hint",),
+            raw_attrs=[
+                ':ref="(el) => trame.refs.pad = el"',
+                'trigger="lab_drawn"',
+                "@ready=\"trigger('lab_pad_ready')\"",
+            ],
         )
     build_prediction()
 
@@ -196,6 +201,7 @@ def build_train_page() -> None:
                 'accept=".safetensors"',
                 'text="Load checkpoint"',
                 'label="Load a checkpoint"',
+                'drop-text="Drop the checkpoint here"',
                 'test-id="checkpoint-load"',
             ]
         )

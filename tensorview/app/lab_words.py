@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..training import ARCHITECTURES, DATA, Status
+from ..training import DATA, Status
 from .evaluated import percent
 
 STARTABLE = ("ready", "paused")
@@ -57,18 +57,27 @@ def described(status: Status, metrics: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def tried(status: Status, metrics: Mapping[str, float]) -> dict[str, str]:
-    """A network that is, or was, trained, and how far it has come."""
+def tried(about: Mapping[str, Any], step: int, metrics: Mapping[str, float]) -> dict[str, str]:
+    """A network that is, or was, trained, and how far it has come.
+
+    Args:
+        about: what the run says of itself.
+        step: its last.
+        metrics: its newest.
+    """
     return {
-        "title": f"{ARCHITECTURES.get(status.architecture, status.architecture)}, {title_of(status.data)}",
-        "steps": f"{status.step:,}",
+        "title": f"{about.get('model')}, {about.get('data')}",
+        "steps": f"{step:,}",
         "accuracy": percent(metrics.get("validation_accuracy", float("nan"))),
     }
 
 
 def title_of(spec: str) -> str:
-    """The name of data: of a folder its last part."""
-    return spec if spec in DATA else Path(spec).name or spec
+    """The name of data: of a folder its last part, told from data that come by that name."""
+    if spec in DATA:
+        return spec
+    name = Path(spec).name or spec
+    return f"{name} (folder)" if name in DATA else name
 
 
 def said_of(status: Status) -> str:

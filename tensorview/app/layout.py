@@ -69,7 +69,7 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
                     _readout()
                     _busy()
                     if isinstance(explorer.session, RecordedSession):
-                        build_contents(explorer.session)
+                        build_contents()
                 if isinstance(explorer.session, RecordedSession):
                     build_playbar()
             build_panel(pages_of(explorer.session))
@@ -89,8 +89,11 @@ def pages_of(session: Session) -> list[Page]:
             Page("layers", "Layers", _guided_layers),
         ]
     if isinstance(session, RecordedSession):
-        test = [Page("test", "Test", build_test_page)] if session.recording.evaluations else []
-        return [Page("run", "Run", lambda: build_run_page(session)), *test, Page("layers", "Layers", build_layers_page)]
+        return [
+            Page("run", "Run", lambda: build_run_page(session)),
+            Page("test", "Test", build_test_page, shown="evaluation"),
+            Page("layers", "Layers", build_layers_page),
+        ]
     return [Page("input", "Input", lambda: build_input_page(session)), Page("layers", "Layers", build_layers_page)]
 
 

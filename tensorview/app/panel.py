@@ -47,12 +47,14 @@ class Page:
         title: what its tab says.
         build: builds it.
         above: builds what stands above the tabs, whatever page is shown.
+        shown: template expression of whether there is a tab for it.
     """
 
     name: str
     title: str
     build: Callable[[], None]
     above: Callable[[], None] | None = None
+    shown: str = "true"
 
 
 class Pad(AbstractElement):
@@ -78,7 +80,7 @@ def build_panel(pages: Sequence[Page]) -> None:
                 page.above()
         with v3.VTabs(v_model=("panel",), grow=True, density="compact"):
             for page in pages:
-                v3.VTab(page.title, value=page.name, raw_attrs=[f'data-testid="tab-{page.name}"'])
+                v3.VTab(page.title, value=page.name, v_if=page.shown, raw_attrs=[f'data-testid="tab-{page.name}"'])
         for page in pages:
             with html.Div(v_show=f"panel === '{page.name}'", classes="tv-panel__page"):
                 page.build()

@@ -94,11 +94,10 @@ def _speed() -> None:
     )
 
 
-def build_contents(session: RecordedSession) -> None:
+def build_contents() -> None:
     """Over the stage: which content of a step its slabs show, where a run has several."""
-    if len(session.recording.content) < 2:
-        return
     with v3.VBtnToggle(
+        v_if="run_contents.length > 1",
         v_model=("run_content",),
         mandatory=True,
         density="compact",
@@ -106,10 +105,14 @@ def build_contents(session: RecordedSession) -> None:
         classes="tv-contents",
         raw_attrs=['data-testid="run-content"', 'aria-label="What is shown"'],
     ):
-        for content in session.recording.content:
-            v3.VBtn(
-                content.replace("_", " "), value=content, size="small", raw_attrs=[f'data-testid="content-{content}"']
-            )
+        v3.VBtn(
+            "{{ content.replace('_', ' ') }}",
+            v_for="content in run_contents",
+            key="content",
+            value=("content",),
+            size="small",
+            raw_attrs=[':data-testid="`content-${content}`"'],
+        )
 
 
 def build_run_page(session: RecordedSession) -> None:

@@ -86,13 +86,18 @@ class RecordedSession(Session):
         self.step, self._passed_over = _newest_readable(recording, self.content)
         self._loaded = self.step
         subject = Subject(recording.name, nn.Identity(), InputSpec(()), recording.class_names, recording.title)
-        if self.content != "activations" and look is None:
-            look = Look(encoding="signed")
+        look = look or Look()
+        if self.content != "activations" and look.encoding == Look().encoding:
+            look = look.changed(encoding="signed")
         super().__init__(subject, None, look, camera, open)
         self.preview = _picture(self.scene.trace)
 
     @property
     def is_drawn(self) -> bool:
+        return False
+
+    @property
+    def is_blank(self) -> bool:
         return False
 
     def first_input(self) -> int:

@@ -72,6 +72,7 @@ class Session:
         self.preview: np.ndarray | None = None
         self.camera = camera
         self.failure = ""
+        self._is_empty = False
         look = look or Look()
         if not look.class_names:
             look = look.changed(class_names=subject.class_names)
@@ -106,6 +107,13 @@ class Session:
         return True
 
     @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing to see in an input that a person could draw or choose."""
+        if self.preview is None:
+            return self.takes_pictures and self._is_empty
+        return bool((self.preview == self.preview.flat[0]).all())
+
+    @property
     def takes_pictures(self) -> bool:
         """Whether a picture can become an input."""
         shape = self.subject.input_spec.shape
@@ -120,6 +128,7 @@ class Session:
 
         spec = self.subject.input_spec
         self.truth = self.sample = self.preview = None
+        self._is_empty = True
         return torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))
 
     def prepare_sample(self, sample: Sample) -> Any:
@@ -136,6 +145,7 @@ class Session:
     def _prepared(self, image: Any, prepare: bool) -> Any:
         x = self.subject.preprocess(image, prepare)
         self.preview = self.subject.preview(x)
+        self._is_empty = False
         return x
 
     # Passes --------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from ..scene import Hit, Scene
 from ..scene.arrange import PARAMETERS
 from ..scene.labels import shape_text
 from ..scene.palette import LEVELS, lookup_table
+from .session import Session
 
 HYPER = (
     "kernel_size",
@@ -130,7 +131,7 @@ def prediction(
     every: Sequence[Prediction],
     truth: int | None,
     names: Sequence[str],
-    empty: bool,
+    asks: str = "",
     drawn: bool = True,
 ) -> dict[str, Any]:
     """What the model says, in a sentence and as bars.
@@ -139,15 +140,15 @@ def prediction(
         best: the likeliest classes, the likeliest first.
         every: the classes of the bars, in the order in which they stand.
         truth: index of the true class, where it is known.
-        empty: whether there is nothing to see in the input.
+        asks: what to say instead, where there is nothing to see in the input.
         drawn: whether the input may be the person's own drawing.
     """
     bars = [
         {"index": p.index, "name": p.name, "share": p.share, "text": f"{100 * p.share:.1f} %", "winner": p == best[0]}
         for p in every
     ]
-    if empty:
-        return {"text": "Draw a digit to see what the network makes of it.", "bars": bars, "truth": "", "right": False}
+    if asks:
+        return {"text": asks, "bars": bars, "truth": "", "right": False}
     if not best:
         return {"text": "", "bars": [], "truth": "", "right": False}
     if math.isnan(best[0].share):
@@ -169,16 +170,20 @@ def prediction(
     return {"text": text, "bars": bars, "truth": verdict, "right": right}
 
 
+def asks_for_input(session: Session, names: Sequence[str]) -> str:
+    """What a person can do where the input is empty."""
+    if session.takes_drawings:
+        what = "Draw a digit" if all(name.isdigit() for name in names) else "Draw something"
+    else:
+        what = "Choose a picture"
+    return f"{what} to see what the network makes of it."
+
+
 def article(name: str, digits: bool) -> str:
     """`a 7`, `an 8`; other classes as they are called."""
     if not digits:
         return name
     return f"{'an' if name.startswith('8') or name in ('11', '18') else 'a'} {name}"
-
-
-def is_blank(preview: np.ndarray | None) -> bool:
-    """Whether a picture has the same value everywhere."""
-    return preview is not None and bool((preview == preview.flat[0]).all())
 
 
 def data_url(picture: np.ndarray | None, most: int = 256) -> str:

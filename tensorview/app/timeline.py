@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import contextlib
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from .validators import Validator, boolean, choice, integer
 if TYPE_CHECKING:
     from .explorer import Explorer
 
+logger = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.5
 GROWING_POLL_SECONDS = 0.15  # a run that grows is seen to change six times a second, and leaves time to train
 CHARTS_SECONDS = 0.5
+NEWEST = 2**62  # later than any step
 DRAWN_SECONDS = 1.0
 FRAME_SECONDS = 1 / 30
 SPEEDS = (1, 2, 5, 10, 25, 50)
@@ -44,6 +48,11 @@ class Timeline:
 
     Only the newest step that is wanted is loaded, in the worker's thread, and the next one only when the page has drawn
     it: what cannot be shown in time is left out, and neither the page nor the training falls behind.
+
+    The recording is read in the worker's thread alone; the loop has what that has found.
+
+    Attributes:
+        newest: the newest value of every metric.
     """
 
     def __init__(self, explorer: Explorer, session: RecordedSession) -> None:
@@ -61,6 +70,9 @@ class Timeline:
         self._seen = self._identity()
         self._judged: int | None = None  # the step whose evaluation the page has
         self._since, self._charted = 0, -CHARTS_SECONDS
+        self._fault = ""
+        self._facts = self._taken_facts = self._facts_of(self._shown)
+        self.newest = self._recording.metrics.at(NEWEST)
         state = explorer.state
         state.update({"run_speed": 5, "run_content": session.content, "run_contents": list(session.recording.content)})
         state.update({"curves": [], "curves_over": "steps", "curves_since": 0, "evaluation": None})
@@ -75,6 +87,11 @@ class Timeline:
         state.change("run_content")(self._content_changed)
         state.change("curves_over")(self._chart_anew)
         explorer.ctrl.on_server_ready.add(lambda **_: self._start(self._follow()))
+
+    @property
+    def last(self) -> int:
+        """The last recorded step."""
+        return self._steps[-1]
 
     # What a person does --------------------------------------------------------------------------------------------
 
@@ -153,7 +170,7 @@ class Timeline:
                 self._stale = False
                 await self._explorer.show(self._take, ack=True)
                 self._explorer.state.encoding = self._session.scene.look.encoding  # another content may have another
-                self._shown = self._taken
+                self._shown, self._facts = self._taken, self._taken_facts
                 self._describe()
                 self._explorer.state.flush()
                 if serial == self._explorer.serial:  # else the whole scene was sent
@@ -163,9 +180,14 @@ class Timeline:
             self._pumping = False
 
     def _take(self) -> int:
-        """The step that is wanted when its turn has come."""
+        """The step that is wanted when its turn has come. In the worker's thread."""
         self._taken = self._wanted
+        self._taken_facts = self._facts_of(self._taken)
         return self._taken
+
+    def _facts_of(self, step: int) -> tuple[dict[str, float], int]:
+        """The metrics of a step, and the bytes of its file."""
+        return foremost_first(self._recording.metrics.at(step)), self._recording.nbytes(step)
 
     async def _play(self, begin: int, turn: int) -> None:
         started, speed = monotonic(), int(self._explorer.state.run_speed)
@@ -188,9 +210,14 @@ class Timeline:
     async def _follow(self) -> None:
         """Look for what is new, again and again."""
         while True:
-            found = await self._explorer.in_worker(self._poll)
-            if found:
-                self._take_in(found)
+            try:
+                if found := await self._explorer.in_worker(self._poll):
+                    self._take_in(found)
+                self._fault = ""
+            except Exception as error:  # what is wrong with a look at a directory may be right at the next
+                if str(error) != self._fault:
+                    logger.exception("A look at a run failed")
+                self._fault = str(error)
             await asyncio.sleep(GROWING_POLL_SECONDS if self._growing else POLL_SECONDS)
 
     def _poll(self) -> dict[str, Any]:
@@ -198,6 +225,8 @@ class Timeline:
         found: dict[str, Any] = {}
         if self._recording.refresh():
             found["steps"] = self._recording.steps or self._steps
+            found["facts"] = self._shown, self._facts_of(self._shown)
+            found["newest"] = self._recording.metrics.at(NEWEST)
         if (growing := self._recording.growing) != self._growing:
             found["growing"] = growing
         due = monotonic() - self._charted > CHARTS_SECONDS
@@ -228,6 +257,9 @@ class Timeline:
             state.evaluation = found["evaluation"]
         self._steps = found.get("steps", self._steps)
         self._growing = found.get("growing", self._growing)
+        self.newest = found.get("newest", self.newest)
+        if "facts" in found and found["facts"][0] == self._shown:
+            self._facts = found["facts"][1]
         seen = self._identity()
         if seen[0] != self._seen[0]:
             self._begin_anew()
@@ -251,6 +283,10 @@ class Timeline:
         self._stop()
         self._since, self._explorer.state.curves_since = 0, 0
         self._live = self._stale = True
+        contents = list(self._recording.content)
+        if self._session.content not in contents:
+            self._session.content = contents[0]
+        self._explorer.state.update({"run_contents": contents, "run_content": self._session.content})
         self._explorer.go_home()
 
     # What the page says --------------------------------------------------------------------------------------------
@@ -258,7 +294,7 @@ class Timeline:
     def _describe(self) -> None:
         state, steps = self._explorer.state, self._steps
         state.run_index = self._index(self._wanted)
-        now = foremost_first(self._recording.metrics.at(self._shown))
+        now, size = self._facts
         state.timeline = {
             "count": len(steps),
             "step": self._shown,
@@ -268,7 +304,7 @@ class Timeline:
             "playing": self._is_playing,
             "growing": self._growing,
             "metrics": [{"name": n, "label": n.replace("_", " "), "text": said(value)} for n, value in now.items()],
-            "bytes": f"{self._recording.nbytes(self._shown) / 1000:,.0f} kB",
+            "bytes": f"{size / 1000:,.0f} kB",
         }
         state.run_notes = list(self._session.scene.trace.warnings)
 

@@ -110,7 +110,7 @@ class Recorder:
         self._say(metrics)
         self.seconds += time.perf_counter() - started
 
-    def record(self, probe: Any = None, probe_loss: Loss | None = None) -> None:
+    def record(self, probe: Any = None, probe_loss: Loss | None = None, **metrics: Any) -> None:
         """Record the step that was reached, also where it has been or is not due.
 
         Of a sharded model all processes call it at the same step.
@@ -118,12 +118,14 @@ class Recorder:
         Args:
             probe: another input to look at from now on, as `watch` takes it.
             probe_loss: the loss of that input, as `watch` takes it; by default the one that there is.
+            metrics: numbers to write with it.
 
         Raises:
             CaptureError: the model cannot run that input; the one before stays.
         """
         started = time.perf_counter()
         if probe is None:
+            self._say(metrics)
             self._record()
         elif self._probe is not None:
             before = self._probe
@@ -133,6 +135,7 @@ class Recorder:
             except CaptureError:
                 self._probe = before
                 raise
+            self._say(metrics)  # before the trace, so that whoever reads that knows what it is of
             self._keep_or_give_up(trace)
         self.seconds += time.perf_counter() - started
 

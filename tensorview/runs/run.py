@@ -52,7 +52,9 @@ class Metrics:
             said = json.loads(line)
             step = int(said["step"])
             numbers = {str(name): float(value) for name, value in said["metrics"].items()}
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+            return
+        if not 0 <= step < 2**63:
             return
         for name, value in numbers.items():
             steps, values = self._rows.setdefault(name, (array("q"), array("d")))
@@ -93,7 +95,7 @@ class Run:
         self._newest: tuple[int, Mark | None] = (-1, None)  # a step, and its file
         self._offset = -1  # of what has been read of the metrics; they have not been asked for
         self._metrics = Metrics()
-        self._begin()
+        self._begin(read_about(self._place.folder, self.path))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -179,14 +181,14 @@ class Run:
         except (OpenError, OSError):
             return False  # it is being moved aside, or its file system is away
         if about.get("id") != self.about.get("id"):
-            self._begin()
+            self._begin(about)
             self.revision += 1
             return True
         changed = self._look()
         return (self._tail() if self._offset >= 0 else False) or changed
 
-    def _begin(self) -> None:
-        self.about = read_about(self._place.folder, self.path)
+    def _begin(self, about: Mapping[str, Any]) -> None:
+        self.about = about
         self._offset, self._metrics = -1, Metrics()
         self.steps, self.evaluations, self._newest = (), (), (-1, None)
         self._look()

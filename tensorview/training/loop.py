@@ -172,7 +172,9 @@ class Loop:
             probe = Probe(self.data.prepared(image), None, self._class(label))
         else:
             probe = self._example(0 if index is None else index)
-        self.recorder.record(probe.x, probe.loss)
+        numbers = {"probe_index": probe.index, "probe_label": probe.label}
+        known = {name: -1 if value is None else value for name, value in numbers.items()}
+        self.recorder.record(probe.x, probe.loss, **known)
         self.probe = probe
 
     def _example(self, index: int) -> Probe:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tensorview.app.explore import lab
+from tensorview.app.lab import decimal
 from tensorview.app.lab_words import described, said_of, title_of, tried
 from tensorview.errors import OpenError
 from tensorview.runs import Run
@@ -28,7 +29,8 @@ def test_a_status_in_words() -> None:
         "validation_accuracy": "97.5 %",
         "forward_ms": "0.123 ms",
     }
-    assert tried(status, {}) == {"title": "LeNet-5, digits", "steps": "1,200", "accuracy": "–"}
+    about = {"model": "LeNet-5", "data": "digits"}
+    assert tried(about, 1200, {}) == {"title": "LeNet-5, digits", "steps": "1,200", "accuracy": "–"}
 
 
 @pytest.mark.parametrize("state", ["starting", "loading", "running", "ended", "failed"])
@@ -43,6 +45,14 @@ def test_fresh_weights_are_not_blamed_for_dead_units() -> None:
 def test_a_folder_is_called_by_its_last_part() -> None:
     assert title_of("/home/somebody/photos/") == "photos"
     assert title_of("fashion-mnist") == "fashion-mnist"
+    assert title_of("elsewhere/mnist") == "mnist (folder)"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [(" 0,5 ", "0.5"), ("1,000", "1000"), ("12,345,678.5", "12345678.5"), ("0,001", "0.001")]
+)
+def test_a_comma_is_a_decimal_mark_or_parts_thousands(typed: str, said: str) -> None:
+    assert decimal(typed) == said
 
 
 def test_a_lab_goes_on_from_a_checkpoint(tmp_path: Path) -> None:

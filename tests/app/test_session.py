@@ -162,3 +162,13 @@ def grown(predictions: int) -> int:
 def test_a_thousand_predictions_leave_nothing_behind() -> None:
     """What is left is the cache of texts that were drawn, which is bounded; an input's activations are 100 KB."""
     assert grown(1000) < 12 * 2**20
+
+
+def test_only_an_input_that_a_person_could_fill_is_blank(session: Session) -> None:
+    assert not session.is_blank, "a sample"
+    session.show(*session.run(session.empty_input()))
+    assert session.is_blank
+    session.show(*session.run(session.prepare_image(np.eye(28, dtype=np.uint8) * 255, prepare=False)))
+    assert not session.is_blank
+    table = Session(open_model(nn.Sequential(nn.Linear(4, 3)), input_shape=(4,)), torch.rand(1, 4))
+    assert not table.is_blank, "nobody can draw a row of a table"

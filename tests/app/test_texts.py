@@ -97,7 +97,7 @@ def guesses(*shares: float) -> list[Prediction]:
 def test_a_prediction_says_digit_percent_and_truth(truth: int | None, said: str, verdict: str, right: bool) -> None:
     every = guesses(0.1, 0.2, 0.7)
     best = sorted(every, key=lambda p: -p.share)
-    found = texts.prediction(best, every, truth, ("0", "1", "2"), empty=False)
+    found = texts.prediction(best, every, truth, ("0", "1", "2"))
     assert (found["text"], found["truth"], found["right"]) == (said, verdict, right)
     assert [bar["winner"] for bar in found["bars"]] == [False, False, True]
     assert [bar["text"] for bar in found["bars"]] == ["10.0 %", "20.0 %", "70.0 %"]
@@ -105,21 +105,15 @@ def test_a_prediction_says_digit_percent_and_truth(truth: int | None, said: str,
 
 def test_other_classes_and_nothing_at_all() -> None:
     best = [Prediction(3, "golden retriever", 0.5)]
-    found = texts.prediction(best, best, None, ("a", "b", "c", "golden retriever"), empty=False)
+    found = texts.prediction(best, best, None, ("a", "b", "c", "golden retriever"))
     assert found["text"] == "This is golden retriever (50.0 %)"
     digit = [Prediction(7, "7", 0.5)]
-    assert texts.prediction(digit, digit, None, ("7",), empty=False)["text"] == "You wrote a 7 (50.0 %)"
-    assert texts.prediction(digit, digit, None, ("7",), empty=False, drawn=False)["text"] == "This is a 7 (50.0 %)"
-    assert "Draw" in texts.prediction(best, best, None, ("0",), empty=True)["text"]
-    assert texts.prediction([], [], None, (), empty=False) == {"text": "", "bars": [], "truth": "", "right": False}
+    assert texts.prediction(digit, digit, None, ("7",))["text"] == "You wrote a 7 (50.0 %)"
+    assert texts.prediction(digit, digit, None, ("7",), drawn=False)["text"] == "This is a 7 (50.0 %)"
+    asked = texts.prediction(best, best, None, ("0",), asks="Draw a digit.")
+    assert (asked["text"], asked["truth"], len(asked["bars"])) == ("Draw a digit.", "", len(best))
+    assert texts.prediction([], [], None, ()) == {"text": "", "bars": [], "truth": "", "right": False}
     assert [texts.article(name, True) for name in ("7", "8", "1")] == ["a 7", "an 8", "a 1"]
-
-
-def test_a_blank_picture_is_one_of_a_single_value() -> None:
-    assert texts.is_blank(np.zeros((3, 3)))
-    assert texts.is_blank(np.full((3, 3), 9))
-    assert not texts.is_blank(np.eye(3))
-    assert not texts.is_blank(None)
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (40, 30, 3), (224, 224, 3)])

@@ -34,6 +34,14 @@ SHOWN = "(step) => document.querySelector('[data-testid=timeline-step]').dataset
 LEARNED = "(step) => trame.state.get('lab').text.includes(`step ${step}`)"
 
 
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that happens on the server."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "it did not happen within a minute"
+        time.sleep(0.02)
+
+
 class Lab:
     """A lab in a browser."""
 
@@ -83,7 +91,7 @@ class Lab:
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
     folder = tmp_path_factory.mktemp("lab") / "run"
-    with Trainer(folder, hyper=Hyperparameters(every=2)) as trainer:
+    with Trainer(folder, hyper=Hyperparameters(every=2, batch_size=64)) as trainer:
         yield trainer
 
 
@@ -103,10 +111,7 @@ def opened(viewer: Viewer, trainer: Trainer, visit: Callable[..., Visit]) -> Lab
         trainer.pause()
         trainer.reset(architecture="lenet5")
         trainer.set(optimizer="sgd", learning_rate=0.02, batch_size=64)
-        for _ in range(600):
-            if page.identity not in (before, None) and trainer.status.state == "ready":
-                break
-            time.sleep(0.05)
+        until(lambda: page.identity not in (before, None) and trainer.status.state == "ready")
         page.wait_for("ready")
         page.page.wait_until(SHOWN, 0)
     return page
@@ -154,7 +159,7 @@ def test_hyperparameters_count_from_the_next_batch_on(opened: Lab) -> None:
     opened.type("batch_size", "7")
     step = opened.learn()
     np.testing.assert_array_equal(opened.run.trace(step, "weights")["conv1.weight"].values, before)
-    assert opened.trainer.status.examples == 32 + 7
+    assert opened.trainer.status.examples == 64 + 7
     opened.choose("hyper-optimizer", "Adam")
     page.settle()
     assert page.find("hyper-learning_rate").locator("input").input_value() == "0.001"
@@ -193,10 +198,7 @@ def test_another_example_is_looked_at_at_once(opened: Lab) -> None:
     page.wait_until("(i) => trame.state.get('lab').probe === i", index)
     page.wait_until("() => document.querySelector('[data-testid=example-3]').ariaPressed === 'true'")
     expected = data.inputs(data.held_out.pixels[[index]])[0].numpy()
-    for _ in range(100):
-        if np.array_equal(page.scene.trace.inputs[0].values, expected):
-            break
-        time.sleep(0.05)
+    until(lambda: np.array_equal(page.scene.trace.inputs[0].values, expected))
     np.testing.assert_array_equal(page.scene.trace.inputs[0].values, expected)
     shown = page.frame.evaluate("Array.from(pad.ink.raster(true))")
     np.testing.assert_array_equal(np.array(shown).reshape(28, 28), picture)
@@ -204,6 +206,12 @@ def test_another_example_is_looked_at_at_once(opened: Lab) -> None:
     assert page.find("example-3").get_attribute("data-label") == label
     assert page.find("truth").inner_text().split(":")[1].split()[-1] == label
     assert page.find("prediction-text").inner_text().startswith("This is")
+    page.find("example-5").click()
+    opened.learn()
+    page.frame.evaluate("trame.state.set('run_index', 0)")
+    page.wait_until(SHOWN, 0)
+    other = page.find("example-5").get_attribute("data-label")
+    assert page.find("truth").inner_text().split(":")[1].split()[-1] == other, "step 0 was recorded anew"
 
 
 def test_a_drawing_is_looked_at_while_it_is_drawn(opened: Lab) -> None:
@@ -221,10 +229,7 @@ def test_a_drawing_is_looked_at_while_it_is_drawn(opened: Lab) -> None:
     def column() -> np.ndarray:
         return page.scene.trace.inputs[0].values[0].sum(0)
 
-    for _ in range(100):
-        if not np.array_equal(page.scene.trace.inputs[0].values, before) and column().argmax() in (13, 14):
-            break
-        time.sleep(0.05)
+    until(lambda: not np.array_equal(page.scene.trace.inputs[0].values, before) and column().argmax() in (13, 14))
     assert column().argmax() in (13, 14), "an upright stroke in the middle"
     assert column()[:8].max() <= column().max() / 10
     assert opened.run.steps == (0,), "nothing was learned"
@@ -256,11 +261,11 @@ def test_another_network_takes_the_place_of_the_first_and_both_are_compared(open
     page.wait_until("() => !trame.state.get('layers').some((l) => l.name === 'conv1')")
     assert page.find("model-title").inner_text().startswith("Multilayer perceptron")
     page.press("tab-test")
-    rows = page.find("tried").locator("tr").all_inner_texts()
-    assert rows[-2].split("\t")[0] == "LeNet-5, digits"
-    assert rows[-1].split("\t")[0] == "Multilayer perceptron, digits"
+    rows = [row.split("\t") for row in page.find("tried").locator("tr").all_inner_texts()]
+    assert (rows[-2][0], rows[-2][2]) == ("LeNet-5, digits", "1")
+    assert (rows[-1][0], rows[-1][2]) == ("Multilayer perceptron, digits", "0")
     count = sum(p.numel() for p in make_architecture("mlp", (1, 28, 28), 10, 0).parameters())
-    assert rows[-1].split("\t")[1] == f"{count:,}"
+    assert rows[-1][1] == f"{count:,}"
 
 
 def test_a_checkpoint_saved_and_loaded_gives_the_same_logits_and_goes_on(opened: Lab, tmp_path: Path) -> None:
@@ -310,14 +315,17 @@ def test_the_test_page_has_the_confusion_matrix_of_the_network(opened: Lab) -> N
     data = open_data("digits")
     with torch.no_grad():
         guesses = model(data.inputs(data.held_out.pixels)).argmax(1)
+    shown = opened.run.evaluation(step)
     expected = confusion_matrix(data.held_out.labels, guesses)
     texts = page.find("confusion").locator("td:not(:first-child)").all_inner_texts()
     found = np.array([int(text or 0) for text in page.find("confusion").locator("tr td").all_inner_texts()[1:]])
     assert len(texts) >= 90
     np.testing.assert_array_equal(found.reshape(10, 10), expected)
     assert page.find("held-out-accuracy").inner_text() == f"{100 * np.trace(expected) / expected.sum():.1f} %"
-    right = [page.find(f"guess-{k}").get_attribute("data-right") for k in range(24)]
-    assert set(right) <= {"true", "false"}
+    right = [page.find(f"guess-{k}").get_attribute("data-right") == "true" for k in range(24)]
+    pictures = data.held_out.pictures(slice(None))
+    rows = [int((pictures == image).all((1, 2)).argmax()) for image in shown.images]
+    assert right == (guesses == data.held_out.labels)[rows].tolist()
     recall = expected[3, 3] / expected[3].sum()
     assert float(page.find("class-3").get_attribute("data-share")) == pytest.approx(recall)
 
@@ -331,10 +339,7 @@ def test_weights_and_gradients_are_shown_while_it_learns(opened: Lab) -> None:
         page.wait_until(SHOWN, step)
         expected = opened.run.trace(step, content)
         name = "conv1" if content == "activation_gradients" else "conv1.weight"
-        for _ in range(100):
-            if name in {layer.name for layer in page.scene.trace.layers}:
-                break
-            time.sleep(0.05)
+        until(lambda name=name: name in {layer.name for layer in page.scene.trace.layers})
         page.settle()
         np.testing.assert_array_equal(page.scene.trace[name].values, expected[name].values)
     page.press("content-activations")

@@ -28,6 +28,7 @@
       testId: { type: String, default: "upload" },
       text: { type: String, default: "Upload" },
       label: { type: String, default: "Upload a picture" },
+      dropText: { type: String, default: "Drop the picture here" },
     },
     inject: ["trame"],
     template: `
@@ -36,7 +37,7 @@
           @change="onChoose">
         <span class="tv-drop__face" aria-live="polite"><slot>{{ sending ? "Sending\u2026" : text }}</slot></span>
         <Teleport to="body">
-          <div v-if="dragging" class="tv-drop__overlay"><span class="tv-drop__message">Drop the picture here</span></div>
+          <div v-if="dragging" class="tv-drop__overlay"><span class="tv-drop__message">{{ dropText }}</span></div>
         </Teleport>
       </label>`,
     data: () => ({ dragging: false, sending: 0 }),
