@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from tensorview.app import Viewer, explore
+from tensorview.opening import open_model
 
 FLAGS = [
     "--no-sandbox",
@@ -21,6 +22,11 @@ FLAGS = [
     "--ignore-gpu-blocklist",
 ]
 STROKES = 50
+WATCH_FRAMES = """
+window.watchedFrames = [];
+const watch = (now) => { window.watchedFrames.push(now); requestAnimationFrame(watch); };
+requestAnimationFrame(watch);
+"""
 
 
 def measure() -> dict[str, Any]:
@@ -33,6 +39,61 @@ def measure() -> dict[str, Any]:
             return _on_page(browser.new_page(viewport={"width": 1280, "height": 720}), viewer)
         finally:
             browser.close()
+
+
+def large() -> dict[str, Any]:
+    """Frames while the view turns and the pointer hovers, every map open, over LeNet-5's in the same browser."""
+    from playwright.sync_api import sync_playwright
+
+    figures: dict[str, Any] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        try:
+            for name in ("lenet5", "torchvision:vgg16", "torchvision:resnet50"):
+                subject = open_model(name, random_weights=name != "lenet5")
+                with explore(subject, open="*", browser=False) as viewer:
+                    figures[subject.title or name] = _open(
+                        browser.new_page(viewport={"width": 1280, "height": 720}), viewer
+                    )
+        finally:
+            browser.close()
+    least, *others = figures
+    for name in others:
+        for way in ("turn", "hover"):
+            times = [figures[each][f"{way}_frame_ms"] for each in (name, least)]
+            figures[name][f"{way}_over_lenet"] = round(times[0] / times[1], 2)
+    return {"all_maps_open": figures}
+
+
+def _open(page: Any, viewer: Viewer) -> dict[str, Any]:
+    """What a page with every map open holds, and how long its frames are apart."""
+    from tensorview.stage.stage import Stage
+
+    page.set_default_timeout(120_000)
+    page.goto(viewer.url)
+    page.wait_for_selector("[data-testid=stage][data-serial]")
+    page.wait_for_timeout(1000)
+    scene = viewer.session.scene
+    found = {
+        "maps": sum(placement.maps.count for placement in scene.placements if placement.kind != "input"),
+        "actors": Stage(scene).actor_count,
+        "texels": scene.page("cells").pixels[..., 0].size,
+        "turn_frame_ms": round(_turn(page), 1),
+        "hover_frame_ms": round(_hover(page), 1),
+    }
+    page.close()
+    return found
+
+
+def _hover(page: Any) -> float:
+    """Median interval between the browser's frames while the pointer moves over the maps."""
+    stage = page.get_by_test_id("stage").bounding_box()
+    page.evaluate(WATCH_FRAMES)
+    for k in range(40):
+        x = stage["x"] + stage["width"] * (0.3 + 0.4 * k / 40)
+        page.mouse.move(x, stage["y"] + stage["height"] * (0.45 + 0.05 * (k % 3)), steps=1)
+        page.wait_for_timeout(16)
+    return float(median(page.evaluate("watchedFrames.map((t, i) => t - watchedFrames[i - 1]).slice(1)")))
 
 
 def _on_page(page: Any, viewer: Viewer) -> dict[str, Any]:
