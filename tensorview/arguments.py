@@ -38,6 +38,10 @@ def model_options() -> argparse.ArgumentParser:
         nargs="?",
         help="an image, a .npy file of numbers, or sample:7 for one of the model's own (default: sample:7, or zeros)",
     )
+    group.add_argument(
+        "--input", metavar="NAME=FILE", dest="inputs", action="append", type=_named, default=[],
+        help="one of several inputs by its name, an image or a .npy file; those not given are zeros; may be repeated",
+    )  # fmt: skip
     group.add_argument("--weights", metavar="FILE", help="weights to load: .safetensors, or what torch.save wrote")
     group.add_argument("--random-weights", action="store_true", help="leave the weights as they are drawn at first")
     group.add_argument(
@@ -136,6 +140,13 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
         help=f"where to look from, in degrees to the right and above (default: {YAW:g} {PITCH:g})",
     )  # fmt: skip
     group.add_argument("--zoom", type=float, help="1 has everything in frame (default: 1)")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} names no input; write its name and a file, as mask=mask.npy")
+    return name, path
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arguments import (
     HYPERPARAMETERS,
@@ -72,7 +72,7 @@ def explore(given: argparse.Namespace) -> None:
     subject = wanted.subject(given.trust)
     serve(
         subject,
-        None if wanted.input is None else wanted.tensor(subject),
+        None if wanted.input is None and not given.inputs else _input(given, wanted, subject),
         open=wanted.open,
         look=wanted.look(subject.class_names),
         camera=wanted.camera,
@@ -166,7 +166,7 @@ def render(given: argparse.Namespace) -> None:
     subject = wanted.subject(given.trust)
     failure: CaptureError | None = None
     try:
-        trace = capture(subject.module, wanted.tensor(subject))
+        trace = capture(subject.module, _input(given, wanted, subject))
     except CaptureError as error:
         if error.trace is None or not error.trace.layers:
             raise
@@ -184,11 +184,19 @@ def summary(given: argparse.Namespace) -> None:
     from .summary import summarize  # loads torch, once the arguments are right
 
     subject = wanted.subject(given.trust)
-    if wanted.input is None:
+    if wanted.input is None and not subject.inputs and not given.inputs:
         table = summarize(subject.module, subject.input_spec.shape, subject.input_spec.dtype)
     else:
-        table = summarize(subject.module, wanted.tensor(subject))
+        table = summarize(subject.module, _input(given, wanted, subject))
     print(json.dumps(table.as_dict(), indent=1) if given.json else table)
+
+
+def _input(given: argparse.Namespace, wanted: SceneFile, subject: Subject) -> Any:
+    """All that the model takes: one tensor, or several by their names where it has several inputs or they are given."""
+    from .opening import open_input
+
+    named = {name: open_input(path) for name, path in given.inputs}
+    return subject.complete(wanted.tensor(subject), named)
 
 
 def _draw(given: argparse.Namespace, wanted: SceneFile, subject: Subject, trace: Trace, size: tuple[int, int]) -> None:

@@ -232,7 +232,7 @@ class SceneFile:
         from .capture import capture
 
         subject = self.subject(trust)
-        trace = capture(subject.module, self.tensor(subject))
+        trace = capture(subject.module, subject.complete(self.tensor(subject)))
         return Opened(subject, trace, self.scene(trace, subject, aspect))
 
     def _with_paths(self, change: Callable[[str], str]) -> SceneFile:

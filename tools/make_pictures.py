@@ -1,6 +1,6 @@
 """Make every picture of the README and the docs from the code: `python tools/make_pictures.py [FOLDER]`.
 
-The same pictures come out each time on one machine, but for those of pages, which show measured times.
+The same pictures come out each time on one machine, but for those that show measured times.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tensorview as tv
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.growth import draw, measure  # noqa: E402
 from tools import page_pictures  # noqa: E402
 
 FOLDER = ROOT / "docs" / "pictures"
@@ -90,6 +91,12 @@ def branches() -> Image.Image:
     return tv.screenshot(scene, size=WIDE, title="GoogLeNet, one inception block open", legend=True)
 
 
+def growth() -> Image.Image:
+    """What an update costs over the number of layers, measured."""
+    torch.set_num_threads(2)
+    return draw(measure()["growth"])
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "lenet5": closed,
     "lenet5-open": opened,
@@ -99,15 +106,16 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "branches": branches,
     "playground": page_pictures.playground,
     "lab": page_pictures.lab,
+    "growth": growth,
 }
 
 
 def make(folder: Path) -> None:
     """Write every picture into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in PICTURES.items():
+    for name, made in PICTURES.items():
         path = folder / f"{name}.png"
-        draw().save(path, optimize=True)
+        made().save(path, optimize=True)
         print(f"{path} {path.stat().st_size / 1000:.0f} kB")
 
 

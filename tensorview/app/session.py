@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..capture import Layer, Trace
 from ..classes import Prediction, ranked
@@ -160,7 +161,7 @@ class Session:
             CaptureError: the pass raised before a layer had run.
         """
         try:
-            return self._passes(x), ""
+            return self._passes(self.subject.complete(x) if isinstance(x, Tensor) else x), ""
         except CaptureError as error:
             if error.trace is None or not error.trace.layers:
                 raise

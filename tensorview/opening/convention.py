@@ -19,7 +19,7 @@ optional, and the shipped models use the same:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
@@ -84,11 +84,21 @@ class Declared:
         Raises:
             OpenError: an attribute is not what it should be, or nothing tells the shape.
         """
-        found = shape if shape is not None else self._get("input_shape", Sequence)
+        found = shape if shape is not None else self._get("input_shape", (Sequence, Mapping))
+        if isinstance(found, Mapping):
+            found = next(iter(found.values()), ())
         if found is None:
             found = tell_input_shape(self.module, self.name)
         low, high = self._range()
         return InputSpec(_checked_shape(found, self.name), input_dtype(self.module), low, high)
+
+    def inputs(self) -> dict[str, InputSpec]:
+        """Every input where `input_shape` names several; empty elsewhere. Raises OpenError for what is no shape."""
+        found = self._get("input_shape", Mapping)
+        if not found:
+            return {}
+        dtype = input_dtype(self.module)
+        return {str(name): InputSpec(_checked_shape(shape, self.name), dtype) for name, shape in found.items()}
 
     def _range(self) -> tuple[float, float]:
         value = self._get("input_range", Sequence) or (0.0, 1.0)

@@ -18,9 +18,9 @@ import h5py
 from ..errors import OpenError
 from .keras_config import modernised
 from .keras_graph import wired_keras
-from .preprocessing import InputSpec
 from .subject import Subject
 from .weights import weights_alone
+from .wired import input_specs
 
 MOST_BYTES = 16 * 2**30
 MOST_RATIO = 200
@@ -83,11 +83,12 @@ def load(path: Path, named: Path, safe: bool = False) -> Any:
 def describe(model: Any, path: Path, input_shape: tuple[int, ...] | None) -> Subject:
     """The subject of Keras's model."""
     module = wired_keras(model, path.name, input_shape)
-    first = module.entries[0]
+    inputs = input_specs(module.entries)
     return Subject(
         name=path.name,
         module=module,
-        input_spec=InputSpec(first.shape, str(first.dtype).removeprefix("torch.")),
+        input_spec=next(iter(inputs.values())),
+        inputs=inputs if len(inputs) > 1 else {},
         title=path.parent.name if path.stem == "model" and path.parent.name else path.stem,
     )
 

@@ -15,9 +15,8 @@ from .onnx_inputs import ImageEntry, read_entries
 from .onnx_nodes import Converter
 from .onnx_operators import is_quiet
 from .onnx_runtime import Value, read_outside, run_all, to_tensor
-from .preprocessing import InputSpec
 from .subject import Subject
-from .wired import Call, Wired, joined_reshapes, layer_paths, wire
+from .wired import Call, Wired, input_specs, joined_reshapes, layer_paths, wire
 
 _SHAPES = frozenset(("Shape", "Size"))  # their results say nothing of what is in a value
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter writes which modules a node stood in
@@ -43,11 +42,12 @@ def open_onnx(path: Path, input_shape: tuple[int, ...] | None) -> Subject:
     entries = read_entries(model, path.name, input_shape)
     found = _run(model, path.name, entries)
     module = _build(model, found, entries)
-    first = entries[0]
+    inputs = input_specs(entries)
     return Subject(
         name=path.name,
         module=module,
-        input_spec=InputSpec(first.shape, str(first.dtype).removeprefix("torch.")),
+        input_spec=next(iter(inputs.values())),
+        inputs=inputs if len(inputs) > 1 else {},
         class_names=_class_names(model),
         title=path.stem,
         description=model.doc_string.strip().partition("\n")[0][:200],

@@ -115,6 +115,7 @@ def _describe(
         name=name,
         module=module,
         input_spec=declared.input_spec(shape),
+        inputs=declared.inputs() if shape is None else {},
         class_names=declared.class_names(),
         title=declared.text("title") or type(module).__name__,
         description=declared.text("description"),

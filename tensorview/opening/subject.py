@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from ..classes import Prediction, ranked
+from ..errors import OpenError
 from .preprocessing import InputSpec, Preparation, to_input, to_picture
 
 
@@ -46,6 +47,7 @@ class Subject:
         name: what it was opened by, "lenet5".
         module: the model; in `eval` mode if it was opened here, as it was if it was handed over.
         input_spec: shape, dtype and value range of one input.
+        inputs: where there are several, every one by its name as `forward` has it, the first with `input_spec`.
         class_names: one for each output, empty where they are not known.
         title: its name for people, "LeNet-5".
         description: a sentence about it, may be empty.
@@ -65,6 +67,7 @@ class Subject:
     preparation: Preparation = field(default_factory=Preparation)
     load_pool: Callable[[], Sequence[Sample]] = field(default=tuple)
     origin: Origin | None = None
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.input_spec.shape))
@@ -88,6 +91,34 @@ class Subject:
         """
         device = next((value.device for value in self.module.parameters()), None)
         return to_input(image, self.input_spec, self.preparation, prepare).to(device)
+
+    def complete(
+        self, x: torch.Tensor, given: Mapping[str, Image.Image | np.ndarray] | None = None
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """All that `forward` takes: `x` itself, or where there are several inputs each by its name.
+
+        Args:
+            x: the first input, with its batch dimension.
+            given: others, as `preprocess` takes them; those that are missing are zeros.
+
+        Raises:
+            OpenError: there is no input of a name, or what is given cannot become it.
+        """
+        given = given or {}
+        for name in given:
+            if name not in self.inputs:
+                has = ", ".join(self.inputs) or "a single one, which needs no name"
+                raise OpenError(f"{self.name} has no input {name!r}; it has {has}.")
+        if not self.inputs:
+            return x
+        made: dict[str, torch.Tensor] = {}
+        for name, spec in self.inputs.items():
+            if name in given:
+                made[name] = to_input(given[name], spec, self.preparation if not made else Preparation()).to(x.device)
+            else:
+                zeros = torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype), device=x.device)
+                made[name] = zeros.expand(len(x), *spec.shape) if made else x
+        return made
 
     def preview(self, x: torch.Tensor) -> np.ndarray:
         """What the model receives, as a picture.

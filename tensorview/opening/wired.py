@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .preprocessing import InputSpec
+
 
 @dataclass(frozen=True, eq=False)
 class Call:
@@ -143,9 +145,20 @@ class _Row(nn.Module):
         return self.second(self.first(*given[: self._count]), *given[self._count :])
 
 
+def input_specs(entries: Sequence[Entry]) -> dict[str, InputSpec]:
+    """The inputs by the names of `forward`'s parameters."""
+    dtypes = (str(entry.dtype).removeprefix("torch.") for entry in entries)
+    specs = [InputSpec(entry.shape, dtype) for entry, dtype in zip(entries, dtypes, strict=True)]
+    return dict(zip(_parameters(entries), specs, strict=True))
+
+
+def _parameters(entries: Sequence[Entry]) -> list[str]:
+    return ["input"] if len(entries) == 1 else unique([identifier(entry.name) or "input" for entry in entries])
+
+
 def _forward(entries: Sequence[Entry]) -> Callable[..., Any]:
     """A `forward` whose parameters are named after the inputs."""
-    names = ("input",) if len(entries) == 1 else unique([identifier(entry.name) or "input" for entry in entries])
+    names = _parameters(entries)
     kind = Parameter.POSITIONAL_OR_KEYWORD
     first, *others = names
     parameters = [Parameter(first, kind), *(Parameter(other, kind, default=None) for other in others)]
