@@ -16,10 +16,12 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import OpenError
+from .hyperparameters import Hyperparameters
 
 FORMAT = 1
 KEY = "training"
 STATE = "optimizer/"
+MOST = 2**53  # what a page counts to without error
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +31,18 @@ class Checkpoint:
     Attributes:
         weights: the model's state dict.
         state: the optimiser's tensors, by parameter and key.
-        about: "step", "examples", "hyper", "architecture", "data" and more, as JSON; empty for a file of weights alone.
+        step: batches learned from, from 0 to 2**53.
+        examples: examples learned from, within the same.
+        hyper: the hyperparameters; `None` for a file of weights alone.
+        architecture: the network's name, as `Status` has it; `None` for a file of weights alone.
     """
 
     weights: dict[str, Tensor]
     state: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    examples: int = 0
+    hyper: Hyperparameters | None = None
+    architecture: str | None = None
 
 
 def checkpoint_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]) -> bytes:
@@ -53,7 +61,7 @@ def read_checkpoint(content: bytes) -> Checkpoint:
     """What is in the bytes of a file.
 
     Raises:
-        OpenError: they are no whole safetensors file, or of another version.
+        OpenError: they are no whole safetensors file, or of another version; what is said of them is not possible.
     """
     try:
         tensors = load(content)
@@ -66,7 +74,34 @@ def read_checkpoint(content: bytes) -> Checkpoint:
     for name in [name for name in tensors if name.startswith(STATE)]:
         parameter, _, key = name.removeprefix(STATE).rpartition("/")
         state.setdefault(parameter, {})[key] = tensors.pop(name)
-    return Checkpoint(tensors, state, about)
+    step, examples = _count("step", about), _count("examples", about)
+    return Checkpoint(tensors, state, step, examples, _hyper(about), _architecture(about))
+
+
+def _count(name: str, about: dict[str, Any]) -> int:
+    value = about.get(name, 0)
+    if type(value) is not int or not 0 <= value <= MOST:
+        raise OpenError(f"The checkpoint's {name} is {str(value)[:40]!r}; it is a whole number from 0 to 2**53.")
+    return value
+
+
+def _hyper(about: dict[str, Any]) -> Hyperparameters | None:
+    found = about.get("hyperparameters")
+    if found is None:
+        return None
+    if not isinstance(found, dict):
+        raise OpenError("The checkpoint's hyperparameters are not named values.")
+    try:
+        return Hyperparameters().changed(**found)
+    except OpenError as error:
+        raise OpenError(f"The checkpoint's hyperparameters are not possible: {error}") from error
+
+
+def _architecture(about: dict[str, Any]) -> str | None:
+    found = about.get("architecture")
+    if found is not None and not isinstance(found, str):
+        raise OpenError("The checkpoint's architecture is not a name.")
+    return found
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -123,7 +123,7 @@ def resized(pixels: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def check_data(name: str | Path) -> None:
     """Raises OpenError where there are no such data."""
-    if str(name) not in DATA and not Path(name).expanduser().is_dir():
+    if str(name) not in DATA and not (str(name) and Path(name).expanduser().is_dir()):
         raise OpenError(f"There are no data {str(name)!r}: name {', '.join(DATA)}, or a folder of images.")
 
 

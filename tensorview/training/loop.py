@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from ..errors import OpenError
 from ..runs import CONTENTS, Recorder
+from ..runs.probe import Probe as RecordedProbe
 from .building import Recipe
 from .checkpoint import Checkpoint, checkpoint_bytes, load_into
 from .data import Data
-from .evaluating import evaluate
+from .evaluating import Judged, evaluate
 from .health import broken_weights, gradient_norms, gradient_warnings
 from .hyperparameters import Hyperparameters, apply, make_optimizer
 from .sound import SoundWeights
@@ -64,6 +65,7 @@ class Loop:
         probe: what is looked at; the first held-out example by default.
         checkpoint: go on from there.
         device: where to train; a GPU if there is one.
+        instead_of: the loop that records there until now. It is closed once nothing here can be refused.
 
     Attributes:
         step: how many batches have been learned from.
@@ -72,7 +74,9 @@ class Loop:
         halted: why training cannot go on as it is, as a sentence; empty while it can.
 
     Raises:
-        OpenError: the network does not fit the data; the batch is larger than the data; another process records there.
+        OpenError: the network does not fit the data, or the checkpoint the network; the batch is larger than the data;
+            another process records there.
+        CaptureError: the network cannot be recorded.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Loop:
         probe: Probe | None = None,
         checkpoint: Checkpoint | None = None,
         device: str | None = None,
+        instead_of: Loop | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.recipe, self.hyper = recipe, hyper
@@ -96,7 +101,7 @@ class Loop:
         self.step = self.examples = 0
         if checkpoint is not None:
             load_into(checkpoint, self.model, self.optimizer)
-            self.step, self.examples = (int(checkpoint.about.get(name, 0)) for name in ("step", "examples"))
+            self.step, self.examples = checkpoint.step, checkpoint.examples
         self.warnings: tuple[str, ...] = ()
         self.halted = ""
         self._random = torch.Generator().manual_seed(recipe.seed)
@@ -105,6 +110,11 @@ class Loop:
         self._sound = SoundWeights(len(self.data.class_names), self.model, self.optimizer, self.step)
         self._evaluated, self._turn = self.step, 0
         self.probe = self._example(0) if probe is None else probe
+        judged = evaluate(self.model, self.data, SUBSET, self._turn)
+        assert judged is not None
+        if instead_of is not None:
+            RecordedProbe(self.model, self.probe.x, loss=self.probe.loss)()
+            instead_of.close()
         self.recorder = Recorder(
             self.model,
             self.probe.x,
@@ -118,7 +128,7 @@ class Loop:
             share=SHARE,
             about=self._about(),
         )
-        self.evaluate()
+        self._take(judged, whole=False)
 
     # What it is ----------------------------------------------------------------------------------------------------
 
@@ -308,8 +318,11 @@ class Loop:
             stop: asked now and then whether to give up.
         """
         judged = evaluate(self.model, self.data, None if whole else SUBSET, self._turn, stop)
-        if judged is None:
-            return False
+        if judged is not None:
+            self._take(judged, whole)
+        return judged is not None
+
+    def _take(self, judged: Judged, whole: bool) -> None:
         self._evaluated, self._turn = self.step, self._turn + 1
         gradients = tuple(said for said in self.warnings if " gradients " in said) if self.halted else ()
         self.warnings = (*gradients, *judged.evaluation.warnings)
@@ -317,4 +330,3 @@ class Loop:
         if whole and self._tally.is_epoch_done:
             self._tally.begin_epoch()
         self.recorder.evaluate(judged.evaluation, **metrics)
-        return True

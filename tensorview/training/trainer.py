@@ -112,6 +112,7 @@ class Trainer:
         """Begin anew with fresh weights, perhaps with another network or other data. The run moves aside.
 
         The weights are those of the first beginning, since the seed is. A trainer whose process ended starts another.
+        Where the other network or data turn out not to be possible, the status says so and nothing has changed.
 
         Raises:
             OpenError: there is no such architecture, or there are no such data.

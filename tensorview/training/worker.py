@@ -107,9 +107,9 @@ class Worker:
     def _on_configure(self, message: dict[str, Any], content: bytes) -> None:
         shape = message["recipe"].pop("input_shape")
         self._recipe = Recipe(**message["recipe"], input_shape=None if shape is None else tuple(shape))
-        self._hyper = Hyperparameters(**message["hyper"])
+        self._hyper, self._data_name = Hyperparameters(**message["hyper"]), message["data"]
         self._path, self._device = Path(message["path"]), message["device"]
-        self._begin(self._recipe, message["data"])
+        self._begin(self._recipe, self._data_name)
         if message["autostart"]:
             self._on_start({}, b"")
 
@@ -129,10 +129,9 @@ class Worker:
         self._learn(self._loop)
         self._loop.recorder.record()
         self._loop.evaluate_when_due()
-        self._tell(state="paused")
+        self._tell(state="paused", message=self._holds)
 
     def _on_reset(self, message: dict[str, Any], content: bytes) -> None:
-        self._running = False
         name = message["architecture"]
         recipe = self._recipe if name is None else self._recipe.with_architecture(name)
         self._begin(recipe, self._data_name if message["data"] is None else message["data"])
@@ -143,7 +142,7 @@ class Worker:
             self._hyper = self._loop.hyper
         else:
             self._hyper = self._hyper.changed(**message["values"])
-        self._tell(message="" if not (self._loop and self._loop.halted) else self._status.message)
+        self._tell(message=self._holds)
 
     def _on_probe(self, message: dict[str, Any], content: bytes) -> None:
         if self._loop is None:
@@ -151,7 +150,7 @@ class Worker:
         shape = message["shape"]
         image = None if shape is None else np.frombuffer(content, np.uint8).reshape(shape).copy()
         self._loop.look_at(message["index"], image, message["label"])
-        self._tell()
+        self._tell(message=self._holds)
 
     def _on_save(self, message: dict[str, Any], content: bytes) -> None:
         if self._loop is None:
@@ -163,49 +162,47 @@ class Worker:
             raise OpenError("There is no network yet that the checkpoint could be loaded into.")
         checkpoint = read_checkpoint(content)
         recipe = self._recipe
-        architecture = checkpoint.about.get("architecture", recipe.architecture)
+        architecture = checkpoint.architecture or recipe.architecture
         if architecture != recipe.architecture:
             if architecture not in ARCHITECTURES and recipe.model_spec is None:
                 raise OpenError(f"The checkpoint is of {architecture}, which is not among the architectures here.")
             recipe = recipe.with_architecture(architecture)
-        hyper = checkpoint.about.get("hyperparameters")
-        if hyper is not None:
-            self._hyper = Hyperparameters(**hyper)
-        self._running = False
-        self._renew(recipe, self._data, checkpoint)
+        self._renew(recipe, self._data, checkpoint.hyper or self._hyper, checkpoint)
         write_message(self._answers, {"say": "loaded", "answer": message["answer"]})
-        self._tell(state="paused")
+        self._tell(state="paused", message="")
 
     # Training ------------------------------------------------------------------------------------------------------
 
     def _begin(self, recipe: Recipe, name: str) -> None:
         """A network with fresh weights, on data that are loaded unless they are there."""
-        if self._data is None or name != self._data_name:
+        if self._loop is None:  # then it is said what does not begin
+            self._recipe, self._data_name = recipe, name
+        data = self._data
+        if data is None or name != self._data_name:
             self._tell(state="loading", message="", progress=None)
             data = open_data(name, self._progress)
-            self._data, self._data_name = data, name
-        self._renew(recipe, self._data, None)
-        self._tell(state="ready", message=" ".join(self._data.notes), progress=None)
+        self._renew(recipe, data, self._hyper)
+        self._data, self._data_name = data, name
+        self._tell(state="ready", message=" ".join(data.notes), progress=None)
 
-    def _renew(self, recipe: Recipe, data: Data, checkpoint: Checkpoint | None) -> None:
-        """Another loop in the same directory; the old one stays if the new one cannot be."""
+    def _renew(self, recipe: Recipe, data: Data, hyper: Hyperparameters, checkpoint: Checkpoint | None = None) -> None:
+        """Another loop in the same directory; if it cannot be, the old one goes on."""
         model, fitted = recipe.build(data)
         old, probe = self._loop, None
-        if old is not None:
-            old.close()
-            same = old.data.name == fitted.name and old.data.input_spec == fitted.input_spec
-            probe = old.probe if same else None
+        if old is not None and (old.data.name, old.data.input_spec) == (fitted.name, fitted.input_spec):
+            probe = old.probe
         self._loop = Loop(
             self._path,
             fitted,
             recipe,
-            self._hyper,
+            hyper,
             model=model,
             probe=probe,
             checkpoint=checkpoint,
             device=self._device,
+            instead_of=old,
         )
-        self._recipe, self._hyper = recipe, self._loop.hyper
+        self._recipe, self._hyper, self._running = recipe, hyper, False
 
     def _progress(self, share: float | None, what: str) -> None:
         self._tell(state="loading", message=what, progress=share)
@@ -235,7 +232,7 @@ class Worker:
 
     def _pause(self) -> None:
         self._running = False
-        self._tell(state="paused")
+        self._tell(state="paused", message=self._holds)
         if self._loop is not None:
             self._loop.recorder.record()
             self._loop.evaluate(whole=True, stop=lambda: not self._commands.empty())
@@ -248,16 +245,20 @@ class Worker:
             return "running"
         return "ready" if self._loop is not None and self._loop.step == 0 else "paused"
 
+    @property
+    def _holds(self) -> str:
+        """What there still is to say when a command has been carried out."""
+        return self._status.message if self._loop is None else self._loop.halted
+
     def _tell(self, **changes: Any) -> None:
         """Say how it stands."""
-        loop, known = self._loop, {}
+        loop = self._loop
+        known: dict[str, Any] = {"architecture": self._recipe.architecture, "data": self._data_name}
         if loop is not None:
-            known = {
+            known |= {
                 "step": loop.step,
                 "examples": loop.examples,
                 "epoch": loop.epoch,
-                "architecture": loop.recipe.architecture,
-                "data": self._data_name,
                 "warnings": loop.warnings if loop.recorder.is_recording else (*loop.warnings, LOST),
                 "train_examples": len(loop.data.train),
                 "held_out_examples": len(loop.data.held_out),

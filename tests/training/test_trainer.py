@@ -208,6 +208,8 @@ def test_data_that_cannot_be_had_are_said_and_others_can_be_taken(
 def test_names_are_checked_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(OpenError, match="no data 'digit': name digits, mnist"):
         Trainer(tmp_path / "lab", data="digit")
+    with pytest.raises(OpenError, match="no data '': name digits"):
+        Trainer(tmp_path / "lab", data="")
     with pytest.raises(OpenError, match="no architecture 'lenet': choose of lenet5"):
         Trainer(tmp_path / "lab", architecture="lenet")
     assert not (tmp_path / "lab").exists()
