@@ -50,7 +50,6 @@ class Trainer:
         input_shape: (C, H, W) of one input of `model_spec`, where the model does not take the data's own.
         seed: of the weights and of the order of the examples.
         device: where to train, as torch names it; a GPU if there is one.
-        autostart: begin to train as soon as the data are loaded.
         on_status: called with every new status, in a thread of its own.
 
     Attributes:
@@ -74,7 +73,6 @@ class Trainer:
         input_shape: Sequence[int] | None = None,
         seed: int = 0,
         device: str | None = None,
-        autostart: bool = False,
         on_status: Callable[[Status], None] | None = None,
     ) -> None:
         check_data(os.fspath(data))
@@ -92,7 +90,7 @@ class Trainer:
         self._ending: threading.Thread | None = None
         self._closed = False
         self.status = Status(architecture=name, data=os.fspath(data), hyper=hyper or Hyperparameters())
-        self._spawn(autostart)
+        self._spawn()
 
     # Commands ------------------------------------------------------------------------------------------------------
 
@@ -131,7 +129,7 @@ class Trainer:
                     architecture=self._recipe.architecture,
                     data=self.status.data if data is None else os.fspath(data),
                 )
-                self._spawn(False)
+                self._spawn()
                 return
         self._say({"say": "reset", "architecture": architecture, "data": None if data is None else os.fspath(data)})
 
@@ -219,7 +217,7 @@ class Trainer:
 
     # The process ---------------------------------------------------------------------------------------------------
 
-    def _spawn(self, autostart: bool) -> None:
+    def _spawn(self) -> None:
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._outbox: queue.Queue[tuple[dict[str, Any], bytes | None] | None] = queue.Queue()
@@ -233,7 +231,6 @@ class Trainer:
             "data": self.status.data,
             "hyper": self.status.hyper.as_dict(),
             "device": self._device,
-            "autostart": autostart,
         }
         self._say(configuration)
 

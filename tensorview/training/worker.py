@@ -110,8 +110,6 @@ class Worker:
         self._hyper, self._data_name = Hyperparameters(**message["hyper"]), message["data"]
         self._path, self._device = Path(message["path"]), message["device"]
         self._begin(self._recipe, self._data_name)
-        if message["autostart"]:
-            self._on_start({}, b"")
 
     def _on_start(self, message: dict[str, Any], content: bytes) -> None:
         if self._loop is not None and not self._running:

@@ -40,7 +40,7 @@ class Page:
     def begin(self, data: str, recipe: dict[str, Any] | None = None, **hyper: Any) -> None:
         recipe = {"architecture": "lenet5", "input_shape": None, **(recipe or {})}
         values = Hyperparameters(**{"batch_size": 8, "every": 1, **hyper}).as_dict()
-        self.say("configure", path=str(self.path), recipe=recipe, data=data, hyper=values, device=None, autostart=False)
+        self.say("configure", path=str(self.path), recipe=recipe, data=data, hyper=values, device=None)
 
     def say(self, name: str, content: bytes = b"", **message: Any) -> None:
         start = self._answers.tell()
