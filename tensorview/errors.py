@@ -27,7 +27,15 @@ class TensorviewError(Exception):
 
 
 class OpenError(TensorviewError, ValueError):
-    """A model, its weights, an image or a scene file cannot be opened."""
+    """A model, its weights, an image or a scene file cannot be opened.
+
+    Attributes:
+        lacks: the argument that would have to be given, "input_shape"; `None` where none would help.
+    """
+
+    def __init__(self, *message: object, lacks: str | None = None) -> None:
+        super().__init__(*message)
+        self.lacks = lacks
 
 
 class ModelNotFound(OpenError):

@@ -2,7 +2,7 @@
 
 from .digits import prepare_digit
 from .images import open_array, open_image, open_input
-from .opener import open_model, shipped_models
+from .opener import brings_weights, open_model, shipped_models
 from .preprocessing import InputSpec, Preparation
 from .subject import Sample, Subject
 from .torchvision_shim import import_torchvision
@@ -13,6 +13,7 @@ __all__ = [
     "Preparation",
     "Sample",
     "Subject",
+    "brings_weights",
     "import_torchvision",
     "load_weights",
     "open_array",

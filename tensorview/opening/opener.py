@@ -16,7 +16,7 @@ from ..errors import ModelNotFound, OpenError
 from .convention import Declared
 from .draws import same_draws
 from .files import open_file
-from .formats import FORMATS, format_of
+from .formats import FORMATS, Format, format_of
 from .python_file import run_file, take_model
 from .samples import digits_pool, read_samples
 from .subject import Origin, Subject
@@ -76,8 +76,7 @@ def _open(
         if weights is not None:
             load_weights(subject.module, weights, trust)
         return subject
-    format = None if spec in shipped_models() else format_of(spec)
-    if format is not None:
+    if (format := _format_of(spec)) is not None:
         if weights is not None or random_weights:
             raise OpenError(f"{spec} holds its own weights; no others can be given.")
         found = open_file(Path(spec).expanduser(), format, trust, shape)
@@ -88,6 +87,16 @@ def _open(
     if weights is None and not random_weights:
         weights = Declared(module, file, name).beside("weights")
     return _describe(module, file, name, weights, trust, shape)
+
+
+def brings_weights(spec: str) -> bool:
+    """Whether a name that `open_model` takes is that of a file with weights in it, so that no others can be given."""
+    return _format_of(spec) is not None
+
+
+def _format_of(spec: str) -> Format | None:
+    is_name = spec in shipped_models() or spec.startswith("torchvision:")
+    return None if is_name else format_of(spec)
 
 
 def shipped_models() -> tuple[str, ...]:

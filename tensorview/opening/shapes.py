@@ -48,7 +48,7 @@ def tell_input_shape(module: nn.Module, name: str) -> tuple[int, ...]:
     for shape in candidates:
         if takes(module, shape):
             return shape
-    raise OpenError(f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).")
+    raise _untold(name)
 
 
 def tell_from_weight(module: nn.Module, name: str) -> tuple[int, ...]:
@@ -66,7 +66,14 @@ def tell_from_weight(module: nn.Module, name: str) -> tuple[int, ...]:
     for shape in candidates:
         if takes(module, shape):
             return shape
-    raise OpenError(f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).")
+    raise _untold(name)
+
+
+def _untold(name: str) -> OpenError:
+    return OpenError(
+        f"The input shape of {name} cannot be told from its layers: give input_shape, as (3, 224, 224).",
+        lacks="input_shape",
+    )
 
 
 def _square_images(features: int) -> list[tuple[int, ...]]:

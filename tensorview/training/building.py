@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
 
 from ..errors import OpenError
-from ..opening import load_weights, open_model
+from ..opening import brings_weights, load_weights, open_model
 from ..opening.shapes import takes
 from .architectures import ARCHITECTURES, make_architecture
 from .data import Data
@@ -22,6 +23,7 @@ class Recipe:
         architecture: one of `ARCHITECTURES`; where there is a `model_spec`, what it is called.
         model_spec: a person's own model, as `tensorview.opening.open_model` takes it; comes before `architecture`.
         weights: a file of weights to begin with, instead of fresh ones.
+        weights_of: the architecture that they belong to, the one above by default; another begins with fresh ones.
         trust: load weights or a model from a file that can run code.
         input_shape: (C, H, W) of one input of `model_spec`, where the model does not take the data's own.
         seed: of the fresh weights, and of the order of the examples.
@@ -33,17 +35,30 @@ class Recipe:
     trust: bool = False
     input_shape: tuple[int, ...] | None = None
     seed: int = 0
+    weights_of: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights_of", self.weights_of or self.architecture)
 
     @property
     def title(self) -> str:
         """The network's name for people."""
         return ARCHITECTURES.get(self.architecture, self.architecture)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The architectures that it can have, the own model among them."""
+        return (*ARCHITECTURES, *([] if self.model_spec is None else [own_name(self.model_spec)]))
+
     def with_architecture(self, name: str) -> Recipe:
-        """Another architecture; the own model's name gives the own model again."""
-        if self.model_spec is not None and name == own_name(self.model_spec):
-            return replace(self, architecture=name)
-        return replace(self, architecture=name, weights=None if name != self.architecture else self.weights)
+        """Another architecture; the own model's name gives the own model again, and weights stay with theirs.
+
+        Raises:
+            OpenError: there is none of that name.
+        """
+        if name not in self.names:
+            raise OpenError(f"There is no architecture {name!r}: choose of {', '.join(self.names)}.")
+        return replace(self, architecture=name)
 
     def build(self, data: Data) -> tuple[nn.Module, Data]:
         """The network, and the data as it takes them.
@@ -53,24 +68,24 @@ class Recipe:
         """
         if self.model_spec is None or self.architecture in ARCHITECTURES:
             model = make_architecture(self.architecture, data.input_spec.shape, len(data.class_names), self.seed)
-            if self.weights is not None:
-                load_weights(model, self.weights, self.trust)
+            if self._given is not None:
+                load_weights(model, self._given, self.trust)
             return model, data
         return self._open(data, self.model_spec)
 
+    @property
+    def _given(self) -> str | None:
+        return self.weights if self.architecture == self.weights_of else None
+
     def _open(self, data: Data, spec: str) -> tuple[nn.Module, Data]:
-        has_own = spec.endswith((".py",)) or ".py:" in spec or ":" in spec or "." not in spec
-        fresh = self.weights is None and has_own
+        fresh = self._given is None and not brings_weights(spec)
+        opened = partial(open_model, spec, weights=self._given, trust=self.trust, random_weights=fresh)
         try:
-            subject = open_model(
-                spec, weights=self.weights, trust=self.trust, input_shape=self.input_shape, random_weights=fresh
-            )
+            subject = opened(input_shape=self.input_shape)
         except OpenError as error:
-            if self.input_shape is not None or "input shape" not in str(error):
+            if error.lacks != "input_shape":
                 raise
-            subject = open_model(
-                spec, weights=self.weights, trust=self.trust, input_shape=data.input_spec.shape, random_weights=fresh
-            )
+            subject = opened(input_shape=data.input_spec.shape)
         model, shape = subject.module, data.input_spec.shape
         if self.input_shape is None and takes(model, shape):
             data = replace(data, input_spec=replace(subject.input_spec, shape=shape))

@@ -117,8 +117,8 @@ class Trainer:
         """
         if data is not None:
             check_data(os.fspath(data))
-        if architecture is not None and architecture != self.own_model:
-            check_architecture(architecture)
+        if architecture is not None:
+            self._recipe.with_architecture(architecture)
         with self._lock:
             if self._closed:
                 return

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from ..errors import OpenError, TensorviewError
-from .architectures import ARCHITECTURES
 from .building import Recipe
 from .checkpoint import Checkpoint, read_checkpoint
 from .data import Data, open_data
@@ -159,12 +158,12 @@ class Worker:
         if self._loop is None or self._data is None:
             raise OpenError("There is no network yet that the checkpoint could be loaded into.")
         checkpoint = read_checkpoint(content)
-        recipe = self._recipe
-        architecture = checkpoint.architecture or recipe.architecture
-        if architecture != recipe.architecture:
-            if architecture not in ARCHITECTURES and recipe.model_spec is None:
-                raise OpenError(f"The checkpoint is of {architecture}, which is not among the architectures here.")
-            recipe = recipe.with_architecture(architecture)
+        architecture = checkpoint.architecture or self._recipe.architecture
+        if architecture not in self._recipe.names:
+            raise OpenError(
+                f"The checkpoint is of {architecture}; those of {', '.join(self._recipe.names)} can be loaded here."
+            )
+        recipe = self._recipe.with_architecture(architecture)
         self._renew(recipe, self._data, checkpoint.hyper or self._hyper, checkpoint)
         write_message(self._answers, {"say": "loaded", "answer": message["answer"]})
         self._tell(state="paused", message="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ import tensorview.models.lenet5 as shipped
 import torch
 
 from tensorview.errors import ModelNotFound, OpenError
-from tensorview.opening import InputSpec
+from tensorview.opening import InputSpec, brings_weights
 from tensorview.training import ARCHITECTURES, Hyperparameters, train
 from tensorview.training.architectures import make_architecture
 from tensorview.training.building import Recipe
@@ -139,6 +139,64 @@ def test_a_model_that_cannot_learn_this_is_one_sentence(net: str, bars: Data, na
         Recipe(name, f"{net}:{name}").build(bars)
     with pytest.raises(ModelNotFound):
         Recipe("Nett", f"{net}:Nett").build(bars)
+
+
+def test_weights_stay_with_the_network_that_they_are_of(net: str, tmp_path: Path, bars: Data) -> None:
+    from safetensors.torch import save_file
+
+    for name, recipe in (("lenet5", Recipe("lenet5", seed=7)), ("net.py:Net", Recipe("net.py:Net", f"{net}:Net"))):
+        model, _ = recipe.build(bars)
+        with torch.no_grad():
+            for value in model.parameters():
+                value.add_(1.0)
+        save_file(model.state_dict(), tmp_path / "some.safetensors")
+        given = replace(recipe, weights=str(tmp_path / "some.safetensors"), weights_of=name)
+        back = Recipe(**asdict(given.with_architecture("mlp"))).with_architecture(name)
+        built, _ = back.build(bars)
+        assert all(torch.equal(a, b) for a, b in zip(built.parameters(), model.parameters(), strict=True))
+        assert given.with_architecture("mlp").build(bars)[0].fc1.bias.eq(0).all()
+
+
+def test_another_model_of_ones_own_is_not_this_one(net: str) -> None:
+    with pytest.raises(OpenError, match=r"no architecture 'other\.py:Net': choose of lenet5, .*, net\.py:Net"):
+        Recipe("net.py:Net", f"{net}:Net").with_architecture("other.py:Net")
+    with pytest.raises(OpenError, match=r"no architecture 'net\.py:Net'"):
+        Recipe("lenet5").with_architecture("net.py:Net")
+
+
+def test_a_model_whose_input_cannot_be_told_takes_the_datas(tmp_path: Path, bars: Data) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n\n"
+        "def broken():\n    raise ValueError('no input shape here')\n"
+    )
+    model, data = Recipe("net.py:net", f"{tmp_path / 'net.py'}:net").build(bars)
+    assert (model[1].in_features, data.input_spec.shape) == (256, (1, 16, 16))
+    with pytest.raises(OpenError, match="cannot be built: ValueError: no input shape here") as caught:
+        Recipe("net.py:broken", f"{tmp_path / 'net.py'}:broken").build(bars)
+    assert caught.value.lacks is None
+
+
+def test_a_file_that_brings_its_weights_is_trained_from_them(tmp_path: Path, bars: Data) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
+    torch.save(model, tmp_path / "a.model.pth")
+    built, _ = Recipe("a.model.pth", str(tmp_path / "a.model.pth"), trust=True).build(bars)
+    assert torch.equal(built[1].weight, model[1].weight)
+
+
+@pytest.mark.parametrize(
+    ("spec", "brings"),
+    [
+        ("net.py:Net", False),
+        ("a.b/net.py", False),
+        ("lenet5", False),
+        ("torchvision:resnet18", False),
+        ("C:/models/net.onnx", True),
+        ("models:old/net.pt", True),
+        ("net.PTH", True),
+    ],
+)
+def test_files_that_bring_weights_are_known_by_their_names(spec: str, brings: bool) -> None:
+    assert brings_weights(spec) is brings
 
 
 def test_training_without_a_page(tmp_path: Path) -> None:

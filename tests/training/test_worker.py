@@ -116,6 +116,10 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(page: Page) -> None:
         ({"hyperparameters": [1]}, "hyperparameters are not named values"),
         ({"hyperparameters": {"batch_size": 91, "learning_rate": 0.5}}, "batch_size is 91; bars has 90"),
         ({"architecture": 5}, "architecture is not a name"),
+        (
+            {"architecture": "other.py:Net"},
+            "The checkpoint is of other.py:Net; those of lenet5, mlp, convnetjs, resnet",
+        ),
     ],
 )
 def test_a_checkpoint_that_says_what_cannot_be_changes_nothing(
