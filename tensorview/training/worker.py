@@ -6,7 +6,6 @@ It ends by itself when its input does, so that nothing trains on for a page that
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import sys
 import threading
@@ -24,14 +23,13 @@ from .building import Recipe
 from .checkpoint import Checkpoint, read_checkpoint
 from .data import Data, open_data
 from .hyperparameters import Hyperparameters
+from .inbox import Inbox
 from .loop import Loop
 from .messages import Status, read_message, write_message
 
 SAY_EVERY = 0.1  # seconds between two words of a training that runs
 LOST = "Recording has ended, as when a disk is full: training goes on unseen, and a reset records again."
 GRACE = 5.0  # seconds that a trainer whose page is gone has to finish what it is doing
-
-Command = tuple[dict[str, Any], bytes]
 
 
 class Worker:
@@ -44,7 +42,7 @@ class Worker:
 
     def __init__(self, commands: BinaryIO, answers: BinaryIO) -> None:
         self._pipe, self._answers = commands, answers
-        self._commands: queue.Queue[Command | None] = queue.Queue()
+        self._commands = Inbox()
         self._gone = False
         self._status = Status()
         self._said = 0.0
