@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from ..runs import Evaluation
 from .data import Data
-from .health import Health, watching
+from .health import Health
+from .watching import watching
 
 SHOWN = 24  # examples whose prediction is kept
 BATCH = 250

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 # Rectifiers whose units can die, that is give 0 for every example and so never get a gradient.
-RECTIFIERS = (nn.ReLU, nn.ReLU6)
+RECTIFIERS = ("relu", "relu6")
 # Squashing functions and the ends that they approach.
-SQUASHING = {nn.Sigmoid: (0.0, 1.0), nn.Tanh: (-1.0, 1.0), nn.Hardtanh: (-1.0, 1.0), nn.Hardsigmoid: (0.0, 1.0)}
+SQUASHING = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "hardtanh": (-1.0, 1.0), "hardsigmoid": (0.0, 1.0)}
 NEAR_END = 0.025  # of the span between the ends: sigmoid' is under 0.025, a tenth of its largest
 MANY = 0.5  # share of saturated values that is worth a warning
 HUGE = 1e4  # activations and gradients of a network that learns are smaller by far
@@ -33,13 +31,17 @@ class _Layer:
 
 
 class Health:
-    """Gathers what layers give, for as long as it is attached; see `watching`."""
+    """Gathers what layers give; see `tensorview.training.watching`."""
 
     def __init__(self) -> None:
         self._layers: dict[str, _Layer] = {}
 
-    def see(self, name: str, module: nn.Module, output: Any) -> None:
-        """Look at what a layer made of a batch."""
+    def see(self, name: str, kind: str, output: Any) -> None:
+        """Look at what a layer made of a batch.
+
+        Args:
+            kind: one of `RECTIFIERS` or `SQUASHING`; any other name for a layer that can only give NaN or explode.
+        """
         if not isinstance(output, Tensor) or not output.is_floating_point() or output.ndim < 2:
             return
         output = output.detach()
@@ -50,10 +52,10 @@ class Health:
             layer.broken += int((~torch.isfinite(output)).sum())
             return
         layer.largest = max(layer.largest, largest)
-        if isinstance(module, RECTIFIERS):
+        if kind in RECTIFIERS:
             alive = output.transpose(0, 1).flatten(1).amax(1) > 0
             layer.alive = alive if layer.alive is None else layer.alive | alive
-        ends = SQUASHING.get(type(module))
+        ends = SQUASHING.get(kind)
         if ends is not None:
             margin = (ends[1] - ends[0]) * NEAR_END
             layer.saturated += float(((output < ends[0] + margin) | (output > ends[1] - margin)).sum())
@@ -71,32 +73,12 @@ class Health:
             found.append(f"{name}: activations explode, up to {layer.largest:.1e}.")
         for name, layer in self._layers.items():
             if layer.alive is not None and not layer.alive.all() and not layer.broken:
-                dead = int((~layer.alive).sum())
-                found.append(f"{name}: {dead} of {len(layer.alive)} {layer.units} are dead, 0 for every example.")
+                dead, units = int((~layer.alive).sum()), layer.units if len(layer.alive) > 1 else layer.units[:-1]
+                what = f"{dead} of {len(layer.alive)} {units} {'is' if dead == 1 else 'are'} dead"
+                found.append(f"{name}: {what} (0 for every held-out example).")
             if layer.saturated > MANY * layer.values:
                 found.append(f"{name}: {layer.saturated / layer.values:.0%} of the values are saturated.")
         return tuple(found)
-
-
-@contextmanager
-def watching(model: nn.Module) -> Iterator[Health]:
-    """The model in eval mode with its layers watched; hooks are removed and modes put back in the end."""
-    health = Health()
-    modes = [(module, module.training) for module in model.modules()]
-    hooks = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: health.see(name, module, output))
-        for name, module in model.named_modules()
-        if not any(True for _ in module.children())
-    ]
-    try:
-        for module, _ in modes:
-            module.training = False
-        yield health
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for hook in hooks:
-            hook.remove()
 
 
 def gradient_norms(model: nn.Module) -> dict[str, float]:

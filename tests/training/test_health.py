@@ -8,11 +8,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
+from tensorview.capture import capture
 from tensorview.training.building import Recipe
 from tensorview.training.data import Data
 from tensorview.training.evaluating import evaluate
-from tensorview.training.health import broken_weights, gradient_norms, gradient_warnings, watching
+from tensorview.training.health import broken_weights, gradient_norms, gradient_warnings
+from tensorview.training.watching import watching
 
 
 def named(model: nn.Module, *batches: torch.Tensor) -> tuple[str, ...]:
@@ -30,7 +33,7 @@ def test_dead_maps_are_counted_over_all_batches(bars: Data) -> None:
         model.conv1.bias[2:] = 1.0
     judged = evaluate(model, bars)
     assert judged is not None
-    assert "relu1: 2 of 6 maps are dead, 0 for every example." in judged.evaluation.warnings
+    assert "relu1: 2 of 6 maps are dead (0 for every held-out example)." in judged.evaluation.warnings
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -38,9 +41,47 @@ def test_dead_maps_are_counted_over_all_batches(bars: Data) -> None:
 def test_a_unit_that_lives_for_one_example_is_not_dead() -> None:
     model = nn.Sequential(nn.Identity(), nn.ReLU())
     assert named(model, torch.tensor([[-1.0, -1.0]]), torch.tensor([[1.0, -2.0]])) == (
-        "1: 1 of 2 units are dead, 0 for every example.",
+        "1: 1 of 2 units is dead (0 for every held-out example).",
     )
     assert named(model, torch.tensor([[-1.0, 2.0]]), torch.tensor([[1.0, -2.0]])) == ()
+
+
+class Functional(nn.Module):
+    """Rectifies by a function, by a method in place and by a module that is used twice, with other widths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 3))
+        self.relu = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.inner[0](x))
+        x = self.inner[1](self.relu(x)).relu_()
+        return self.relu(x)[:, :1].tanh()
+
+
+def test_rectifiers_without_a_module_are_counted_and_named_as_in_a_trace() -> None:
+    model = Functional()
+    with torch.no_grad():
+        for layer, bias in ((model.inner[0], [1.0, -1.0]), (model.inner[1], [-1.0, 5.0, -1.0])):
+            layer.weight.zero_()
+            layer.bias.copy_(torch.tensor(bias))
+    x = torch.ones(4, 2)
+    said = named(model, x, x)
+    two, three = "1 of 2 units is dead", "2 of 3 units are dead"
+    dead = dict(line.rstrip(".").split(": ", 1) for line in said)
+    why = " (0 for every held-out example)"
+    names = [layer.name for layer in capture(model, x).layers if layer.module_type.lower().startswith("relu")]
+    assert list(dead) == names
+    assert list(dead.values()) == [two + why, two + why, three + why, three + why]
+
+
+def test_what_a_person_squashes_by_a_function_is_looked_at() -> None:
+    class Net(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(x)
+
+    assert named(Net(), torch.tensor([[9.0, -9.0, 9.0, 0.0]])) == ("sigmoid: 75% of the values are saturated.",)
 
 
 @pytest.mark.parametrize(("squash", "end"), [(nn.Tanh(), 3.0), (nn.Sigmoid(), 6.0)])
