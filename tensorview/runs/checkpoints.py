@@ -23,6 +23,8 @@ BESIDE = ("optimizer", "scheduler", "rng_state", "training_args", "scaler", "sam
 # "step=1200" in a name says more than the last number, as in "step=1200-loss=0.25" or Lightning's "step=1200-v1".
 _STEP = re.compile(r"(?:step|iter|iteration)s?[=_-]?(\d+)", re.IGNORECASE)
 
+Mark = tuple[Path, int, int]  # a file, when it was written, and its size
+
 
 class CheckpointRun:
     """Checkpoints of one model, as a run: see `Run`, whose properties it has.
@@ -36,13 +38,15 @@ class CheckpointRun:
         load: loads a file into the model.
         class_names: one for each output of a classifier.
 
+    Attributes:
+        revision: grows when a step that was there has another file, or its file was written again.
+
     Raises:
         OpenError: there is no checkpoint in the folder.
     """
 
     content = CONTENTS[:2]
     evaluations: tuple[int, ...] = ()
-    revision = 0
     growing = False
     metrics = Metrics()
 
@@ -60,8 +64,10 @@ class CheckpointRun:
         self.about: dict[str, Any] = {"model": type(model).__name__}
         self._model, self._load = model, load
         self._probe = Probe(model, probe)
-        self._loaded: tuple[int, Trace] | None = None
+        self._loaded: tuple[Mark, Trace] | None = None
         self._files: dict[int, Path] = {}
+        self._marks: dict[int, Mark] = {}
+        self.revision = 0
         self.refresh()
         if not self._files:
             raise OpenError(f"{self.path} has no checkpoint: no file that ends in {', '.join(SUFFIXES)}.")
@@ -83,9 +89,11 @@ class CheckpointRun:
         """
         if step not in self._files:
             raise OpenError(f"There is no checkpoint of step {step} in {self.path}.")
-        if self._loaded is None or self._loaded[0] != step:
+        mark = _mark(self._files[step])
+        if self._loaded is None or self._loaded[0] != mark:
+            self._loaded = None  # a file that fails half-way leaves weights of two in the model
             self._load(self._model, self._files[step])
-            self._loaded = step, with_parameters(self._probe(), self._model, self.content)
+            self._loaded = mark, with_parameters(self._probe(), self._model, self.content)
         return only(self._loaded[1], content)
 
     def evaluation(self, step: int) -> Evaluation:
@@ -100,11 +108,23 @@ class CheckpointRun:
             return 0
 
     def refresh(self) -> bool:
-        """Look for new checkpoints; returns whether there are any."""
-        found = checkpoints_in(self.path)
-        changed = found != self._files
-        self._files = found
-        return changed
+        """Look for checkpoints that are new or were written again; returns whether there are any."""
+        files = checkpoints_in(self.path)
+        marks = {step: _mark(path) for step, path in files.items()}
+        if marks == self._marks:
+            return False
+        self.revision += any(marks.get(step, mark) != mark for step, mark in self._marks.items())
+        self._files, self._marks = files, marks
+        return True
+
+
+def _mark(path: Path) -> Mark:
+    """What tells a file from another and from a later one of the same name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return path, 0, -1
+    return path, found.st_mtime_ns, found.st_size
 
 
 def checkpoints_in(folder: Path) -> dict[int, Path]:

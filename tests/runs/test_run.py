@@ -180,6 +180,41 @@ def test_a_folder_of_checkpoints_is_a_run(tmp_path: Path) -> None:
         run.trace(7)
 
 
+def saved_as(path: Path, fill: float) -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight.fill_(fill)
+    torch.save(model.state_dict(), path)
+
+
+def test_a_checkpoint_that_is_written_again_or_has_another_place_is_read_anew(tmp_path: Path) -> None:
+    for k, name in enumerate(("bee.pt", "cow.pt")):
+        saved_as(tmp_path / name, k + 1.0)
+    run = CheckpointRun(tmp_path, network(), torch.rand(1, 4), load_weights)
+
+    def weight(step: int) -> float:
+        return run.trace(step, "weights")["0.weight"].values[0, 0]
+
+    assert (weight(0), weight(1), run.revision) == (1.0, 2.0, 0)
+    assert not run.refresh()
+    saved_as(tmp_path / "cow.pt", 3.0)
+    os.utime(tmp_path / "cow.pt", ns=(1, 1))  # whatever the clock of the disk tells apart
+    assert run.refresh()
+    assert (weight(1), run.revision) == (3.0, 1)
+    saved_as(tmp_path / "dog.pt", 4.0)
+    assert run.refresh()
+    assert (run.steps, weight(2), run.revision) == ((0, 1, 2), 4.0, 1)  # what was there is as it was
+    assert weight(0) == 1.0
+    saved_as(tmp_path / "ant.pt", 0.5)
+    assert run.refresh()
+    assert ([weight(step) for step in run.steps], run.revision) == ([0.5, 1.0, 3.0, 4.0], 2)
+    (tmp_path / "cow.pt").write_bytes(b"half")
+    assert run.refresh()
+    with pytest.raises(tv.OpenError):
+        weight(2)
+    assert weight(1) == 1.0
+
+
 def test_checkpoints_in_folders_and_without_numbers(tmp_path: Path) -> None:
     for name in ("checkpoint-500/model.pt", "checkpoint-1000/model.pt"):
         (tmp_path / name).parent.mkdir()
