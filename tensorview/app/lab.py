@@ -200,7 +200,7 @@ class Lab:
         content = await self._answer(self._trainer.save)
         if content is None:
             return None
-        step = int(read_checkpoint(content).about["step"])  # training may have gone on meanwhile
+        step = read_checkpoint(content).step  # training may have gone on meanwhile
         name = f"{status.architecture.replace(':', '-')}-{step:08d}.safetensors"
         return {"name": name, "type": "application/octet-stream", "bytes": content}
 
