@@ -103,3 +103,24 @@ def test_the_page_says_when_the_server_has_gone(visit: Callable[..., Visit]) -> 
         lost.wait_for()
         assert "server" in lost.inner_text()
         mine.faults.clear()  # the socket that was cut
+
+
+LEFT_BEHIND = """async () => {
+    const camera = stage.view.renderer.getActiveCamera();
+    const done = [];
+    stage.turn(5, 0); // which the server is told of a while later
+    stage.view.vueCtx.ready.value = false;
+    stage.waitForActors(); // which now waits for ever
+    for (const name of ["rememberCamera", "waitForActors", "sortLayers", "countFrame"]) {
+        stage[name] = () => done.push(name);
+    }
+    stage.$.appContext.app.unmount();
+    camera.azimuth(5);
+    await new Promise((passed) => setTimeout(passed, 600));
+    return done;
+}"""
+
+
+def test_a_stage_that_is_taken_away_does_nothing_more(visit: Callable[..., Visit], lenet: Viewer) -> None:
+    mine = visit(lenet)
+    assert mine.page.evaluate(LEFT_BEHIND) == []

@@ -164,7 +164,7 @@
       this.order = [];
       this.hover = { inFlight: false, event: null };
       this.press = null;
-      this.moving = 0;
+      this.waiting = this.moving = this.frame = 0;
       window.tensorviewTimes = { frames: this.frames, latencies: this.latencies };
     },
     mounted() {
@@ -177,7 +177,9 @@
     beforeUnmount() {
       this.session.unsubscribe(this.subscription);
       clearInterval(this.clock);
-      cancelAnimationFrame(this.moving);
+      clearTimeout(this.remembering);
+      for (const frame of [this.waiting, this.moving, this.frame]) cancelAnimationFrame(frame);
+      if (this.cameraSubscription) this.cameraSubscription.unsubscribe();
       if (this.unlisten) this.unlisten();
     },
     methods: {
