@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 import webbrowser
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from ..training import Trainer
+    from .server import Serving
 
 
 class Viewer:
@@ -95,11 +97,12 @@ def explore(
         SceneError: a layer to open or a choice does not exist.
         ServerError: the page cannot be served.
     """
-    subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
     if memory < 1:
         raise OpenError(f"memory is {memory}; it is how many bytes the values of a pass may take, 1 or more.")
-    session = Session(subject, x, (look or Look()).changed(**choices), camera, open, memory)
-    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+    with _reserved(host, port, token) as serving:
+        subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
+        session = Session(subject, x, (look or Look()).changed(**choices), camera, open, memory)
+        return _show(session, serving, browser, block)
 
 
 def play(
@@ -125,8 +128,9 @@ def play(
         SceneError: a layer to open or a choice does not exist.
         ServerError: the page cannot be served.
     """
-    session = RecordedSession(recording, (look or Look()).changed(**choices), camera, open)
-    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+    with _reserved(host, port, token) as serving:
+        session = RecordedSession(recording, (look or Look()).changed(**choices), camera, open)
+        return _show(session, serving, browser, block)
 
 
 def lab(
@@ -146,8 +150,8 @@ def lab(
     """Show the training lab on a page of its own: the trainer's run while it is written, and what drives it.
 
     Args:
-        trainer: a trainer whose data are loading or loaded; it is closed with the page. The other arguments are those
-            of `explore`.
+        trainer: a trainer whose data are loading or loaded; it is closed with the page, and where no page comes of it.
+            The other arguments are those of `explore`.
         checkpoint: a file that the lab has saved, to go on from.
         start: begin to train at once.
 
@@ -158,17 +162,25 @@ def lab(
     """
     from .lab import LabSession
 
-    _wait_until_ready(trainer)
-    if checkpoint is not None:
-        try:
-            content = Path(checkpoint).read_bytes()
-        except OSError as error:
-            raise OpenError(f"The checkpoint {checkpoint} cannot be read ({error.strerror}).") from error
-        trainer.load(content).result()
-    if start:
-        trainer.start()
-    session = LabSession(trainer, (look or Look()).changed(**choices), open)
-    return serve(session, host=host, port=port, token=token, browser=browser, block=block)
+    try:
+        with _reserved(host, port, token) as serving:
+            _wait_until_ready(trainer)
+            if checkpoint is not None:
+                trainer.load(_content_of(checkpoint)).result()
+            if start:
+                trainer.start()
+            session = LabSession(trainer, (look or Look()).changed(**choices), open)
+            return _show(session, serving, browser, block)
+    except BaseException:
+        trainer.close()
+        raise
+
+
+def _content_of(checkpoint: str) -> bytes:
+    try:
+        return Path(checkpoint).read_bytes()
+    except OSError as error:
+        raise OpenError(f"The checkpoint {checkpoint} cannot be read ({error.strerror}).") from error
 
 
 def _wait_until_ready(trainer: Trainer) -> None:
@@ -183,14 +195,32 @@ def _wait_until_ready(trainer: Trainer) -> None:
         raise OpenError(status.message or "The trainer has ended.")
 
 
-def serve(session: Session, *, host: str, port: int | None, token: str | None, browser: bool, block: bool) -> Viewer:
-    """Serve a page for a session; see `explore`."""
-    from .explorer import Explorer
+@contextmanager
+def _reserved(host: str, port: int | None, token: str | None) -> Iterator[Serving]:
+    """A server whose port is taken before its page is made, which may cost much; closed where that fails."""
+    from .policy import Policy
     from .server import Serving, make_server
 
-    explorer = Explorer(make_server("tensorview"), session)
-    serving = Serving(explorer.server, explorer.policy, host=host, port=port, token=token).start()
+    serving = Serving(make_server("tensorview"), Policy(), host=host, port=port, token=token)
+    try:
+        yield serving
+    except BaseException:
+        serving.close()
+        raise
+
+
+def _show(session: Session, serving: Serving, browser: bool, block: bool) -> Viewer:
+    """Serve a page for a session; see `explore`."""
+    from .explorer import Explorer
+
+    explorer = Explorer(serving.server, session)
+    serving.policy = explorer.policy
     viewer = Viewer(serving, explorer)
+    try:
+        serving.start()
+    except BaseException:
+        explorer.close()
+        raise
     print(
         f"tensorview shows {session.subject.title or session.subject.name} at {viewer.url}", file=sys.stderr, flush=True
     )

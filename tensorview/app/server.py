@@ -53,8 +53,8 @@ class Serving:
     """One page being served.
 
     Args:
-        server: the trame server, from `make_server`.
-        policy: what a browser may set and call.
+        server: the trame server, from `make_server`; it is this page's, and forgotten with it.
+        policy: what a browser may set and call; another may be set until the start.
         host: the address to bind.
         port: the port, 0 for any free one, `None` for the first free one from 8765 on.
         token: the secret in the address; `None` makes a random one.
@@ -79,13 +79,14 @@ class Serving:
         allowed_hosts: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("'self'",),
     ) -> None:
-        if not is_loopback(host) and token is None and not allow_remote:
-            raise ServerError(f"--host {host} is reachable from other machines; give a secret with --token as well.")
-        if token is not None and len(token) < SHORTEST_TOKEN:
-            raise ServerError(f"The token has {len(token)} characters; it needs {SHORTEST_TOKEN} at least.")
         self.server = server
         self.policy = policy
-        self._listener = listen(host, port)
+        try:
+            _check_secret(host, token, allow_remote)
+            self._listener = listen(host, port)
+        except ServerError:
+            forget(server)
+            raise
         self.host = host
         self.port = int(self._listener.getsockname()[1])
         self.guard = Guard(host, self.port, token, allowed_hosts, frame_ancestors)
@@ -180,6 +181,7 @@ class Serving:
         atexit.unregister(self.close)
         if self._loop is None:
             self._listener.close()
+            forget(self.server)
         else:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._request_end)
@@ -211,6 +213,7 @@ class Serving:
                 self._ready.set_exception(error)
         finally:
             self._listener.close()
+            forget(self.server)
             self._finished.set()
 
     async def _main(self) -> None:
@@ -226,7 +229,6 @@ class Serving:
     async def _open(self, undo: contextlib.AsyncExitStack) -> None:
         """Start trame, then answer; what was opened is put on `undo`."""
         web_server, core = start_core(self.server, self.host, self.port)
-        undo.callback(forget, self.server)
         undo.callback(core.close)
         app = web.Application(client_max_size=MOST_BODY_BYTES)
         endpoint = self._add_routes(app, web_server)
@@ -264,3 +266,10 @@ class Serving:
         folders = {path: Path(at if isinstance(at, str) else at[0]) for path, at in self.server.serve.items()}
         add_page_routes(app, self.guard, content, folders)
         return endpoint
+
+
+def _check_secret(host: str, token: str | None, allow_remote: bool) -> None:
+    if not is_loopback(host) and token is None and not allow_remote:
+        raise ServerError(f"--host {host} is reachable from other machines; give a secret with --token as well.")
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise ServerError(f"The token has {len(token)} characters; it needs {SHORTEST_TOKEN} at least.")

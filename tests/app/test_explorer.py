@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import gc
+import socket
 import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+import torch
+from torch import nn
+from trame.app import core
 from trame_vtk.modules.vtk.serializers import cache
 
 from tensorview.app import explore
+from tensorview.app.explore import lab
+from tensorview.errors import TensorviewError
+from tensorview.training import Trainer
 
 
 def test_vtk_calls_no_python_when_it_is_deleted() -> None:
@@ -29,3 +40,61 @@ def test_pages_that_have_ended_are_collected() -> None:
         del viewer
     gc.collect()
     assert sum(each() is not None for each in alive) <= 1, "trame keeps the newest"
+
+
+@pytest.fixture
+def busy() -> Iterator[int]:
+    """A port that is in use."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield other.getsockname()[1]
+
+
+class Costly(nn.Module):
+    """Counts its passes."""
+
+    passes = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        return x
+
+
+def test_a_port_in_use_is_said_before_the_model_runs(busy: int) -> None:
+    model = Costly()
+    with pytest.raises(TensorviewError, match=f"Port {busy}"):
+        explore(model, torch.zeros(1, 4), port=busy, browser=False)
+    assert model.passes == 0
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"port": None}, {"model": "no-such-model"}, {"open": "no-such-layer"}, {"token": "short"}, {"memory": 0}]
+)
+def test_a_page_that_could_not_be_opened_is_not_kept(wrong: dict[str, Any], busy: int) -> None:
+    before = set(core.AVAILABLE_SERVERS)
+    arguments = {"model": "lenet5", "port": 0, **wrong}
+    arguments["port"] = busy if arguments["port"] is None else arguments["port"]
+    with pytest.raises(TensorviewError):
+        explore(arguments.pop("model"), browser=False, **arguments)
+    assert set(core.AVAILABLE_SERVERS) == before
+
+
+def test_a_page_that_fails_at_its_start_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no loop")
+
+    monkeypatch.setattr("tensorview.app.server.start_core", fail)
+    before = set(core.AVAILABLE_SERVERS)
+    with pytest.raises(RuntimeError, match="no loop"):
+        explore("lenet5", port=0, browser=False)
+    assert set(core.AVAILABLE_SERVERS) == before
+
+
+def test_a_lab_that_could_not_be_opened_closes_its_trainer(tmp_path: Path, busy: int) -> None:
+    trainer = Trainer(tmp_path / "run")
+    process: Any = trainer._process
+    with pytest.raises(TensorviewError, match=f"Port {busy}"):
+        lab(trainer, port=busy, browser=False)
+    process.wait(60)
+    assert trainer._process is None
