@@ -10,7 +10,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
-from .rules import MAP_COUNTS
+from .rules import MAP_COUNTS, MOST_UPLOAD_BYTES
 from .session import Session
 
 ENCODING_ITEMS = [
@@ -66,10 +66,15 @@ class Pad(AbstractElement):
 
 
 class Drop(AbstractElement):
-    """The component of `web/drop.js`, in Python."""
+    """The component of `web/drop.js`, in Python.
 
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__("tv-drop", **kwargs)
+    Args:
+        most: how many bytes a file may have.
+    """
+
+    def __init__(self, most: int = MOST_UPLOAD_BYTES, **kwargs: object) -> None:
+        super().__init__("tv-drop", max_bytes=(str(most),), **kwargs)
+        self._attr_names += [("max_bytes", "maxBytes")]
 
 
 def build_panel(pages: Sequence[Page]) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 from ..scene import THEMES, Camera
 from ..scene.colouring import AGGREGATES, SCALINGS
 from ..scene.palette import ENCODINGS
+from .endpoint import MOST_MESSAGE_BYTES
 from .policy import Policy
 from .session import MOST_PAD_CELLS
 from .validators import Validator, boolean, choice, data, fields, integer, list_of, number, optional, text
 from .wire import camera_from
 
-MOST_UPLOAD_BYTES = 32 * 2**20
+# A file travels in a message, with its name and the trigger's around it: within the cap it is refused in words.
+MOST_UPLOAD_BYTES = MOST_MESSAGE_BYTES - 64 * 2**10
 MAP_COUNTS = (0, 1, 4, 9, 16, 36, 64)
 FAR = 1e7
 

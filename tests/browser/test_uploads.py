@@ -6,12 +6,15 @@ import base64
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from tensorview.app.rules import MOST_UPLOAD_BYTES
 
 from .visit import Visit
 
@@ -162,3 +165,17 @@ def test_a_photo_of_a_digit_is_read_too(digits: Visit) -> None:
     np.testing.assert_array_equal(digits.preview(), np.rint(expected * 255))
     held = digits.page.evaluate("Array.from(pad.ink.raster(pad.fit))")
     np.testing.assert_array_equal(np.reshape(held, (28, 28)), digits.preview())
+
+
+def test_the_largest_file_that_is_sent_arrives_and_a_larger_one_is_refused_in_words(
+    digits: Visit, tmp_path: Path
+) -> None:
+    for size, expected in (
+        (MOST_UPLOAD_BYTES, "not an image that opens here"),
+        (MOST_UPLOAD_BYTES + 1, "large.png has 33.5 MB, and at most 33.4 MB can be sent."),
+    ):
+        (tmp_path / "large.png").write_bytes(bytes(size))
+        digits.choose(message="")
+        digits.find("upload").set_input_files(tmp_path / "large.png")
+        digits.wait_until("(said) => trame.state.get('message').includes(said)", expected)
+    assert upload(digits, encoded(photo(), "PNG")) == "", "the connection has lasted"

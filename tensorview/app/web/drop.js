@@ -23,7 +23,7 @@
     props: {
       trigger: { type: String, default: "image_dropped" },
       refusedTrigger: { type: String, default: "image_refused" },
-      maxBytes: { type: Number, default: 32 * 1024 * 1024 },
+      maxBytes: { type: Number, required: true },
       accept: { type: String, default: "image/png,image/jpeg,image/webp" },
       testId: { type: String, default: "upload" },
       text: { type: String, default: "Upload" },
