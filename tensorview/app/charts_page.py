@@ -9,10 +9,11 @@ from trame.widgets import vuetify3 as v3
 from trame_client.widgets.core import AbstractElement
 
 from .curves import HEIGHT, WIDTH
+from .downloads import SAVED
 
 # Where the step that is shown stands in a chart over steps.
 HERE = f"{WIDTH} * (timeline.step - chart.first) / (chart.last - chart.first)"
-SAVE = "trigger('curves_saved').then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"
+SAVE = f"trigger('curves_saved'){SAVED}"
 
 
 class Svg(AbstractElement):

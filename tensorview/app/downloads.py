@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..scene import Camera
+from .handover import File
 from .session import Session
 from .texts import data_url
 
+# What a page does with the answer of a trigger that has prepared a file, or with none.
+SAVED = ".then((f) => f && trame.refs.stage.download(f.name, f.url))"
 
-def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> dict[str, Any]:
+
+def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> File:
     """The view as a PNG.
 
     Args:
@@ -34,14 +38,14 @@ def picture_file(session: Session, options: dict[str, Any], camera: Camera) -> d
     )
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return {"name": f"{subject.name}.png", "type": "image/png", "bytes": buffer.getvalue()}
+    return File(f"{subject.name}.png", "image/png", buffer.getvalue())
 
 
-def scene_file(session: Session, camera: Camera) -> dict[str, Any]:
+def scene_file(session: Session, camera: Camera) -> File:
     """The view as a scene file that `tensorview render` and `tensorview explore` open."""
     from ..scene_file import SAMPLE, SceneFile
 
     drawn = data_url(session.preview, most=4096) or None
     shown = drawn if session.sample is None else f"{SAMPLE}{session.sample}"
     written = SceneFile.of(session.subject, session.scene, camera, input=shown)
-    return {"name": f"{session.subject.name}.toml", "type": "application/toml", "bytes": written.text().encode()}
+    return File(f"{session.subject.name}.toml", "application/toml", written.text().encode())

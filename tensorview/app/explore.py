@@ -212,9 +212,12 @@ def _reserved(host: str, port: int | None, token: str | None) -> Iterator[Servin
 def _show(session: Session, serving: Serving, browser: bool, block: bool) -> Viewer:
     """Serve a page for a session; see `explore`."""
     from .explorer import Explorer
+    from .handover import ROUTE
 
     explorer = Explorer(serving.server, session)
     serving.policy = explorer.policy
+    serving.guard.passes = explorer.handover.passes
+    serving.add_route("*", ROUTE, explorer.handover.answer)
     viewer = Viewer(serving, explorer)
     try:
         serving.start()

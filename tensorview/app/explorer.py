@@ -17,6 +17,7 @@ from ..scene import Camera, Scene
 from ..stage.stage import Stage
 from . import rules, texts, wire
 from .downloads import picture_file, scene_file
+from .handover import Handover
 from .lab import Lab, LabSession
 from .layout import LOST, build_layout
 from .recorded import RecordedSession
@@ -44,6 +45,7 @@ class Explorer(TrameApp):
         self.session = session
         self.serial = 1
         self.hovered: Any = None
+        self.handover = Handover()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
         self._passes = asyncio.Lock()
         self._completing = False
@@ -303,22 +305,22 @@ class Explorer(TrameApp):
 
     # Files ---------------------------------------------------------------------------------------------------------
 
-    async def picture(self, options: dict[str, Any], camera: Camera) -> dict[str, Any] | None:
+    async def picture(self, options: dict[str, Any], camera: Camera) -> dict[str, str] | None:
         self.state.busy = f"Drawing a picture of {options['width']} x {options['height']} pixels …"
         self.state.flush()
         await asyncio.sleep(0.05)
         try:
-            return await self.in_worker(lambda: picture_file(self.session, options, camera))
+            return self.handover.offer(await self.in_worker(lambda: picture_file(self.session, options, camera)))
         except TensorviewError as error:
             self.say(str(error))
             return None
         finally:
             self.state.busy = ""
 
-    def scene_saved(self, camera: Camera) -> dict[str, Any]:
+    def scene_saved(self, camera: Camera) -> dict[str, str]:
         if self.session.subject.origin is None:
             self.say("A scene file cannot name a model from Python: write its file, as net.py:Net, after model =.")
-        return scene_file(self.session, camera)
+        return self.handover.offer(scene_file(self.session, camera))
 
     def close(self) -> None:
         """Let the worker end."""

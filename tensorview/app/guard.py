@@ -10,6 +10,7 @@ and every route:
     asked by another site, and not as a page      403   another site's <img> or <script> (Sec-Fetch-Site)
     a body above the limit                        413   memory
     a file of the installed packages              pass  anybody can install the same; nothing of the user's
+    a path that holds for one request             pass  `handover.py` made it, and nobody can guess it
     no token in cookie, ?token= or Bearer         403   everybody who has not read the terminal
     a token that is wrong (in constant time)      403   the same
     otherwise                                     pass
@@ -30,7 +31,7 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
@@ -59,6 +60,9 @@ class Guard:
         allowed_hosts: further names of this server, as behind a proxy: "name" or "name:port".
         frame_ancestors: CSP sources of pages that may show this one in a frame.
         scripts: CSP hashes of the inline scripts of the page.
+
+    Attributes:
+        passes: paths that are their own secret, and how many bytes the body of a request to each may have.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Guard:
         self.allowed_hosts = frozenset(name.lower() for name in allowed_hosts)
         self.frame_ancestors = tuple(frame_ancestors)
         self.scripts = tuple(scripts)
+        self.passes: Mapping[str, int] = {}
 
     @property
     def cookie(self) -> str:
@@ -99,9 +104,10 @@ class Guard:
         navigates = request.headers.get("Sec-Fetch-Mode") == "navigate"
         if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and not navigates:
             return 403, NOT_OURS
-        if (request.content_length or 0) > MOST_BODY_BYTES:
-            return 413, f"More than {MOST_BODY_BYTES // 2**20} MB."
-        if _is_package_file(request) or self.has_token(request):
+        most = self.passes.get(request.path, MOST_BODY_BYTES)
+        if (request.content_length or 0) > most:
+            return 413, f"More than {most // 2**20} MB."
+        if _is_package_file(request) or request.path in self.passes or self.has_token(request):
             return None
         return 403, NO_TOKEN
 

@@ -18,9 +18,9 @@ from ..scene import Look
 from ..training import ARCHITECTURES, DATA, Data, Status, Trainer, open_data
 from ..training.checkpoint import read_checkpoint
 from .evaluated import place, sheet_of
+from .handover import File
 from .lab_words import described, title_of, tried
 from .recorded import RecordedSession
-from .rules import MOST_UPLOAD_BYTES
 from .session import MOST_PAD_CELLS, Shown
 from .validators import Validator, choice, data, fields, integer, number, text
 
@@ -31,6 +31,7 @@ POLL_SECONDS = 0.1
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 SHOWN = 18
 NO_EXAMPLES: dict[str, Any] = {"text": "", "shown": [], "sheet": {"picture": "", "columns": 1, "rows": 1}}
+MOST_CHECKPOINT_BYTES = 512 * 2**20
 TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_start": (),
     "lab_pause": (),
@@ -47,7 +48,7 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_pad_ready": (),
     "lab_drawn": (data(MOST_PAD_CELLS * MOST_PAD_CELLS), fields(seq=integer(0, 2**53), t=number(0, 1e15))),
     "lab_save": (),
-    "lab_load": (data(MOST_UPLOAD_BYTES), text(300)),
+    "lab_load": (),
 }
 
 
@@ -195,17 +196,22 @@ class Lab:
             return  # of a network that was there before
         self._ask(partial(self._trainer.probe, image=np.frombuffer(raster, np.uint8).reshape(pad)))
 
-    async def lab_save(self) -> dict[str, Any] | None:
+    async def lab_save(self) -> dict[str, str] | None:
         status = self._trainer.status
         content = await self._answer(self._trainer.save)
         if content is None:
             return None
         step = read_checkpoint(content).step  # training may have gone on meanwhile
         name = f"{status.architecture.replace(':', '-')}-{step:08d}.safetensors"
-        return {"name": name, "type": "application/octet-stream", "bytes": content}
+        return self._explorer.handover.offer(File(name, "application/octet-stream", content))
 
-    async def lab_load(self, content: bytes, name: str) -> None:
+    def lab_load(self) -> dict[str, str]:
+        """Where the page may send a checkpoint to go on from."""
+        return self._explorer.handover.expect(MOST_CHECKPOINT_BYTES, self._load)
+
+    async def _load(self, content: bytes) -> None:
         await self._answer(partial(self._trainer.load, content))
+        self._explorer.state.flush()
 
     def _ask(self, command: Callable[[], Any]) -> None:
         try:

@@ -7,7 +7,9 @@ from trame.widgets import vuetify3 as v3
 
 from ..training import OPTIMIZERS
 from .charts_page import build_charts
+from .downloads import SAVED
 from .guide import build_guide
+from .lab import MOST_CHECKPOINT_BYTES
 from .panel import Drop, Pad, build_prediction
 from .test_page import picture_on
 
@@ -19,7 +21,7 @@ NUMBERS = (
     ("batch_size", "Batch size"),
     ("every", "Show every … batches"),
 )
-SAVE = "trigger('lab_save').then((f) => f && trame.refs.stage.download(f.name, f.type, f.bytes))"
+SAVE = f"trigger('lab_save'){SAVED}"
 # A field takes what was typed when it is left or Enter is pressed; the key builds it anew when that was refused.
 TYPED = "trigger('lab_set', ['{name}', $event.target.value])"
 
@@ -196,14 +198,15 @@ def build_train_page() -> None:
             raw_attrs=['data-testid="checkpoint-save"'],
         )
         Drop(
+            MOST_CHECKPOINT_BYTES,
             raw_attrs=[
-                'trigger="lab_load"',
+                'place="lab_load"',
                 'accept=".safetensors"',
                 'text="Load checkpoint"',
                 'label="Load a checkpoint"',
                 'drop-text="Drop the checkpoint here"',
                 'test-id="checkpoint-load"',
-            ]
+            ],
         )
 
 

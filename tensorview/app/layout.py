@@ -9,6 +9,7 @@ from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
 from ..stage.stage import Stage
+from .downloads import SAVED
 from .guide import build_guide
 from .lab import LabSession
 from .lab_page import build_comparison, build_data_page, build_drive, build_train_page
@@ -48,10 +49,7 @@ VUETIFY = {
 LOST = """<div class="tv-lost" role="alert"><p>The server of this page has ended, or cannot be reached.</p>
 <p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was
 started anew has a new address, which it prints.</p></div>"""
-SAVE_SCENE = (
-    "trigger('scene_saved', [trame.refs.stage.camera()])"
-    ".then((f) => trame.refs.stage.download(f.name, f.type, f.bytes))"
-)
+SAVE_SCENE = f"trigger('scene_saved', [trame.refs.stage.camera()]){SAVED}"
 
 
 def build_layout(explorer: Explorer, stage: Stage) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from trame.widgets import html
 from trame.widgets import vuetify3 as v3
 
+from .downloads import SAVED
+
 GESTURES = (
     ("Turn", "drag with the left button, or one finger; arrow keys"),
     ("Move", "drag with the right button or Shift; two fingers"),
@@ -21,8 +23,7 @@ TAKE_PICTURE = (
     "show_picture = false;"
     "trigger('picture', [{ width: Number(picture_width), height: Number(picture_height),"
     " transparent: picture_transparent, title: picture_title, legend: picture_legend, bar: picture_bar },"
-    " trame.refs.stage.camera()])"
-    ".then((f) => f && trame.refs.stage.download(f.name, f.type, f.bytes))"
+    f" trame.refs.stage.camera()]){SAVED}"
 )
 
 

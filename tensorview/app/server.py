@@ -111,8 +111,8 @@ class Serving:
         """Answer a further path, as for a download; the guard stands before it too. Call it before the start.
 
         Args:
-            method: "GET", "POST", ...
-            path: as in aiohttp: "/download/{name}".
+            method: "GET", "POST", ... or "*" for all of them
+            path: as in aiohttp: "/file/{key}".
             handler: takes an aiohttp request, returns a response; an exception becomes a plain 500.
         """
         if self._ready.done():

@@ -13,6 +13,7 @@ from ..errors import OpenError
 from ..runs import CONTENTS
 from .curves import as_csv, base_name, charts, is_held_out, said
 from .evaluated import evaluated
+from .handover import File
 from .recorded import RecordedSession
 from .validators import Validator, boolean, choice, integer
 
@@ -122,10 +123,10 @@ class Timeline:
         self._explorer.state.curves_since = self._since
         self._chart_anew()
 
-    def curves_saved(self) -> dict[str, Any]:
+    def curves_saved(self) -> dict[str, str]:
         """Every metric as a CSV file."""
         name = f"{self._recording.name}.csv"
-        return {"name": name, "type": "text/csv", "bytes": as_csv(self._recording.metrics).encode()}
+        return self._explorer.handover.offer(File(name, "text/csv", as_csv(self._recording.metrics).encode()))
 
     def _chart_anew(self, **_: Any) -> None:
         self._charted = -CHARTS_SECONDS

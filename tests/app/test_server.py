@@ -36,7 +36,7 @@ def serving():
         async def failing(request):
             raise RuntimeError("a secret from /etc/shadow")
 
-        serving.add_route("GET", "/download/{name}", picture)
+        serving.add_route("GET", "/picture/{name}", picture)
         serving.add_route("GET", "/failing", failing)
         yield serving.start()
 
@@ -96,8 +96,8 @@ def test_a_frame_is_told_the_ticket_of_its_websocket(serving):
     [
         ("/index.html", True, 200),
         ("/vue.global.js", False, 200),
-        ("/download/view.png", True, 200),
-        ("/download/view.png", False, 403),
+        ("/picture/view.png", True, 200),
+        ("/picture/view.png", False, 403),
         ("/nothing", True, 404),
         ("/assets/", True, 403),
         ("/failing", True, 500),

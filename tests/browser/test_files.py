@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 import tensorview as tv
+from tensorview.app import Viewer
+from tensorview.app.handover import File
 from tensorview.scene_file import SceneFile
 
 from .visit import Visit
@@ -129,3 +131,14 @@ def test_a_saved_view_holds_the_drawing(digits: Visit, tmp_path: Path) -> None:
     assert drawn.max() > 0.5
     again = written.tensor(written.subject())[0].numpy()
     np.testing.assert_allclose(again, drawn, atol=0.51 / 255)
+
+
+def test_a_file_larger_than_what_may_wait_for_a_browser_is_saved(lenet: Viewer, digits: Visit, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(70 * 2**20)
+    offered = lenet._serving.call_soon(lenet._explorer.handover.offer, File("large.bin", "x/y", content)).result(5)
+    with digits.page.expect_download() as download:
+        digits.page.evaluate("({ name, url }) => stage.download(name, url)", offered)
+    assert download.value.suggested_filename == "large.bin"
+    assert Path(download.value.path()).read_bytes() == content
+    digits.press("sample-3")
+    assert digits.find("truth").inner_text().endswith("3"), "the connection has lasted"

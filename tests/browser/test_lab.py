@@ -288,13 +288,13 @@ def test_a_checkpoint_saved_and_loaded_gives_the_same_logits_and_goes_on(opened:
     assert opened.learn() == step + 1
 
 
-def test_a_file_that_is_no_checkpoint_is_refused_and_training_stays(opened: Lab) -> None:
+@pytest.mark.parametrize("size", [16, 40 * 2**20])
+def test_a_file_that_is_no_checkpoint_is_refused_and_training_stays(opened: Lab, tmp_path: Path, size: int) -> None:
     page = opened.page
     step = opened.learn()
     page.press("tab-train")
-    page.find("checkpoint-load").set_input_files(
-        {"name": "x.safetensors", "mimeType": "application/octet-stream", "buffer": b"not a checkpoint"}
-    )
+    (tmp_path / "x.safetensors").write_bytes(b"\xff" * size)
+    page.find("checkpoint-load").set_input_files(tmp_path / "x.safetensors")
     page.find("message").get_by_text("not a whole safetensors file").wait_for()
     assert opened.trainer.status.step == step
     assert opened.learn() == step + 1

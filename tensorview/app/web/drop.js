@@ -22,6 +22,7 @@
   const TvDrop = {
     props: {
       trigger: { type: String, default: "image_dropped" },
+      place: { type: String, default: "" }, // a trigger that says where to send the file, too large for a message
       refusedTrigger: { type: String, default: "image_refused" },
       maxBytes: { type: Number, required: true },
       accept: { type: String, default: "image/png,image/jpeg,image/webp" },
@@ -93,16 +94,21 @@
           const limit = Math.floor(this.maxBytes / TENTH) / 10;
           return this.refuse(`${name} has ${size.toFixed(1)} MB, and at most ${limit.toFixed(1)} MB can be sent.`);
         }
-        const bytes = await file.arrayBuffer().catch(() => null);
-        if (!bytes) return this.refuse(`${name} could not be read: check that it is a file and still there.`);
+        const start = await file.slice(0, 1).arrayBuffer().catch(() => null);
+        if (!start) return this.refuse(`${name} could not be read: check that it is a file and still there.`);
         this.sending++;
         try {
-          await this.trame.trigger(this.trigger, [bytes, name]);
+          await (this.place ? this.post(file) : this.trame.trigger(this.trigger, [await file.arrayBuffer(), name]));
         } catch {
           this.refuse(`${name} did not reach the server: try again.`);
         } finally {
           this.sending--;
         }
+      },
+      async post(file) {
+        const { url } = await this.trame.trigger(this.place, []);
+        const answer = await fetch(url, { method: "POST", body: file });
+        if (!answer.ok) throw new Error(await answer.text());
       },
       refuse(sentence) {
         this.trame.trigger(this.refusedTrigger, [sentence]).catch(() => {}); // no connection: the page shows that itself

@@ -482,12 +482,9 @@
         if (action) action();
       },
 
-      /** Saves bytes of the server as a file of the person's. */
-      download(name, type, bytes) {
-        const url = URL.createObjectURL(new Blob([bytes], { type }));
-        const link = Object.assign(document.createElement("a"), { href: url, download: name });
-        link.click();
-        setTimeout(() => URL.revokeObjectURL(url), 10000);
+      /** Saves a file that waits on the server. */
+      download(name, url) {
+        Object.assign(document.createElement("a"), { href: url, download: name }).click();
       },
       showStats() {
         if (!this.stats) return;
