@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ _JOINS = frozenset(("cat", "concat", "concatenate", "stack"))
 
 def module_info(module: nn.Module) -> ModuleInfo:
     """Describe a module. Its parameters are listed with those of its children."""
-    hyper = {name: plain for name in _HYPER if (plain := _plain(_attribute(module, name))) is not None}
+    hyper = {name: plain for name in _held(module) if (plain := _plain(getattr(module, name, None))) is not None}
     known = ((name, p) for name, p in module.named_parameters() if not is_lazy(p))
     parameters = tuple((name, tuple(p.shape), p.numel()) for name, p in known)
     return ModuleInfo(
@@ -123,12 +124,18 @@ def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     return {**named, **kwargs}
 
 
-def _attribute(module: nn.Module, name: str) -> Any:
-    """`getattr(module, name, None)`, where there is none without the error that torch makes of it, which is slow."""
-    if name in module.__dict__:
-        return module.__dict__[name]
-    dynamic = isinstance(module, torch.jit.ScriptModule) or hasattr(type(module), name)
-    return getattr(module, name, None) if dynamic else None
+def _held(module: nn.Module) -> list[str]:
+    """The hyperparameters that a module has; asked for one that it has not, torch makes an error, which is slow."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return list(_HYPER)
+    kind: Any = type(module)
+    of_class = _of_class(kind)
+    return [name for name in _HYPER if name in module.__dict__ or name in of_class]
+
+
+@functools.lru_cache(maxsize=256)
+def _of_class(kind: type[nn.Module]) -> frozenset[str]:
+    return frozenset(name for name in _HYPER if hasattr(kind, name))
 
 
 def _plain(value: Any) -> Any:
