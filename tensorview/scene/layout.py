@@ -34,7 +34,7 @@ CELL_OPEN = 2.2
 # because of them.
 KERNELS_CLOSED, KERNELS_OPEN = 0.6, 1.0
 LONGEST_KERNELS = 400
-TALLEST_STRIP, TALL = 1.25, 60
+TALLEST_STRIP, TALL = 1.25, 100
 
 
 def arrange_layers(

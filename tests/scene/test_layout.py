@@ -197,3 +197,10 @@ def test_what_follows_a_convolution_of_a_sequence_is_drawn_as_it_is(chain):
     assert [p.maps.style for p in scene.placements] == ["tokens", "rows", "rows", "rows", "tokens"]
     tokens = Scene(chain(np.zeros((2, 9)), ("linear", sequence), ("activation", sequence)))
     assert [p.maps.style for p in tokens.placements] == ["tokens"] * 3
+
+
+def test_a_long_vector_is_hardly_taller_than_the_largest_map(chain):
+    tall = Scene(chain((3, 224, 224), (64, 112, 112), (25088,))).placements[2]
+    assert tall.size[1] == pytest.approx(1.25 * 224)
+    short = Scene(chain((1, 28, 28), (784,))).placements[1]
+    assert short.cell == 1
