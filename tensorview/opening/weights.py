@@ -20,6 +20,7 @@ from .archives import check_archive
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts save the weights under
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
+OPTIMIZER = "optimizer/"  # what the training lab puts before the names of an optimiser's tensors, beside the weights
 _SHOWN = 3
 
 
@@ -50,7 +51,7 @@ def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> No
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        return {name: value for name, value in load_file(path).items() if not name.startswith(OPTIMIZER)}
     except (SafetensorError, OSError, ValueError, KeyError, MemoryError) as error:
         raise OpenError(f"{path} is not a whole safetensors file: {_first_line(error)}") from error
 

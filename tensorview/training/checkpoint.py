@@ -16,11 +16,11 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ..errors import OpenError
+from ..opening.weights import OPTIMIZER
 from .hyperparameters import Hyperparameters
 
 FORMAT = 1
 KEY = "training"
-STATE = "optimizer/"
 MOST = 2**53  # what a page counts to without error
 
 
@@ -51,7 +51,7 @@ def checkpoint_bytes(model: nn.Module, optimizer: torch.optim.Optimizer, about: 
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
-                tensors[f"{STATE}{name}/{key}"] = value
+                tensors[f"{OPTIMIZER}{name}/{key}"] = value
     # Copies, since safetensors takes no two names for the same memory.
     copies = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     return save(copies, {KEY: json.dumps({"format": FORMAT, **about})})
@@ -71,8 +71,8 @@ def read_checkpoint(content: bytes) -> Checkpoint:
     if not isinstance(about, dict) or about.get("format", FORMAT) != FORMAT:
         raise OpenError("The checkpoint is of another version of tensorview: continue from it with that.")
     state: dict[str, dict[str, Tensor]] = {}
-    for name in [name for name in tensors if name.startswith(STATE)]:
-        parameter, _, key = name.removeprefix(STATE).rpartition("/")
+    for name in [name for name in tensors if name.startswith(OPTIMIZER)]:
+        parameter, _, key = name.removeprefix(OPTIMIZER).rpartition("/")
         state.setdefault(parameter, {})[key] = tensors.pop(name)
     step, examples = _count("step", about), _count("examples", about)
     return Checkpoint(tensors, state, step, examples, _hyper(about), _architecture(about))

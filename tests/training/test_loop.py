@@ -250,6 +250,13 @@ def test_what_is_no_checkpoint_is_one_sentence(tmp_path: Path, bars: Data, loop:
         Loop(tmp_path / "x", bars, Recipe(), Hyperparameters(batch_size=8), checkpoint=read_checkpoint(strange))
 
 
+def test_a_checkpoint_also_loads_as_weights(loop: Loop, tmp_path: Path, bars: Data) -> None:
+    loop.batch()
+    (tmp_path / "saved.safetensors").write_bytes(loop.checkpoint())
+    model, _ = Recipe("lenet5", weights=str(tmp_path / "saved.safetensors"), seed=4).build(bars)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), loop.model.parameters(), strict=True))
+
+
 def test_a_checkpoint_holds_no_pickle(loop: Loop) -> None:
     from safetensors.torch import load
 
