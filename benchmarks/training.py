@@ -24,7 +24,7 @@ from tensorview.training.data import Data, open_data
 from tensorview.training.hyperparameters import make_optimizer
 from tensorview.training.worker import threads
 
-SECONDS = 6.0  # of each measurement
+SECONDS = 2.0  # of each measurement
 ROUNDS = 3
 GOAL = 0.97
 
@@ -54,29 +54,35 @@ def wait(trainer: Trainer, state: str) -> None:
         time.sleep(0.01)
 
 
-def lab(hyper: Hyperparameters, architecture: str, seconds: float, folder: Path) -> tuple[float, float]:
+def lab(trainer: Trainer, seconds: float) -> tuple[float, float]:
     """Examples per second of the trainer's process, which also records and judges, and recorded steps per second."""
-    with Trainer(folder / "lab", architecture=architecture, hyper=hyper) as trainer:
-        wait(trainer, "ready")
-        started = time.perf_counter()
-        trainer.start()
-        time.sleep(seconds)
-        trainer.pause()
-        wait(trainer, "paused")
-        took = time.perf_counter() - started
-        return trainer.status.examples / took, len(Run.open(folder / "lab").steps) / took
+    run, before = Run.open(trainer.run_path), trainer.status.examples
+    started = time.perf_counter()
+    trainer.start()
+    wait(trainer, "running")
+    time.sleep(seconds)
+    trainer.pause()
+    wait(trainer, "paused")
+    took, recorded = time.perf_counter() - started, len(run.steps)
+    trainer.save().result()  # the test on held-out data that follows a pause is over then
+    run.refresh()
+    return (trainer.status.examples - before) / took, (len(run.steps) - recorded) / took
 
 
 def speed(data: Data, architecture: str, **changes: Any) -> dict[str, Any]:
     """Both in turn, so that both have the same machine."""
     hyper = Hyperparameters(**changes)
     plain, own, recorded = [], [], []
-    for _ in range(ROUNDS):
-        plain.append(bare(data, hyper, architecture, SECONDS))
-        with tempfile.TemporaryDirectory(prefix="tensorview-bench-") as folder:
-            examples, steps = lab(hyper, architecture, SECONDS, Path(folder))
-        own.append(examples)
-        recorded.append(steps)
+    with (
+        tempfile.TemporaryDirectory(prefix="tensorview-bench-") as folder,
+        Trainer(Path(folder) / "lab", architecture=architecture, hyper=hyper) as trainer,
+    ):
+        wait(trainer, "ready")
+        for _ in range(ROUNDS):
+            plain.append(bare(data, hyper, architecture, SECONDS))
+            examples, steps = lab(trainer, SECONDS)
+            own.append(examples)
+            recorded.append(steps)
     return {
         "bare_per_s": round(median(plain)),
         "lab_per_s": round(median(own)),
