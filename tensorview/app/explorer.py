@@ -20,6 +20,7 @@ from .downloads import picture_file, scene_file
 from .handover import Handover
 from .lab import Lab, LabSession
 from .layout import LOST, build_layout
+from .paths import without_paths
 from .recorded import RecordedSession
 from .session import Session
 from .timeline import Timeline
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MOST_BARS = 10
+MOST_LOGGED = 200
 SLOW_PASS = 0.7  # seconds from which on the page says that the model runs
 LOOKS = ("theme", "encoding", "scaling", "aggregate", "arrangement", "sort", "most_maps")
 
@@ -46,6 +48,7 @@ class Explorer(TrameApp):
         self.serial = 1
         self.hovered: Any = None
         self.handover = Handover()
+        self._logged: set[str] = set()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
         self._passes = asyncio.Lock()
         self._completing = False
@@ -72,7 +75,7 @@ class Explorer(TrameApp):
         state.update({"card": None, "readout": None, "message": "", "busy": "", "selected": "", "preview": ""})
         self._describe()
         if session.failure:
-            state.message = session.failure
+            state.message = self.told(session.failure)
 
     # What the page says --------------------------------------------------------------------------------------------
 
@@ -111,7 +114,15 @@ class Explorer(TrameApp):
         """Show a sentence on the page."""
         self.state.message = ""
         self.state.flush()
-        self.state.message = message
+        self.state.message = self.told(message)
+
+    def told(self, sentence: str) -> str:
+        """A sentence as the page may have it, without paths; the log has it whole, once."""
+        short = without_paths(sentence, self.session.paths)
+        if short != sentence and sentence not in self._logged and len(self._logged) < MOST_LOGGED:
+            self._logged.add(sentence)
+            logger.warning("%s", sentence)
+        return short
 
     # Sending -------------------------------------------------------------------------------------------------------
 

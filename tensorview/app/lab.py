@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -71,6 +72,10 @@ class LabSession(RecordedSession):
         self._index: int | None
         super().__init__(Run.open(trainer.run_path), look, open=open)
         self._index, self.truth = self._loaded_probe
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str], ...]:
+        return (*super().paths, self.trainer.run_path, self.trainer.status.data)
 
     @property
     def is_drawn(self) -> bool:
@@ -290,8 +295,11 @@ class Lab:
     def _describe(self) -> None:
         status = self._trainer.status
         self._keep_tried()
+        said, told = described(status, self._explorer.timeline.newest), self._explorer.told
         self._explorer.state.lab = {
-            **described(status, self._explorer.timeline.newest),
+            **said,
+            "message": told(said["message"]),
+            "warnings": [told(warning) for warning in said["warnings"]],
             "fields": self._fields,
             "pad": self._session.pad,
             "pad_hint": "Draw a digit" if all(name.isdigit() for name in status.class_names) else "Draw",

@@ -127,7 +127,7 @@ def build_run_page(session: RecordedSession) -> None:
         build_prediction()
     with html.Dl(classes="tv-facts", raw_attrs=['data-testid="run-facts"']):
         for name, text in (
-            ("run", str(session.recording.path)),
+            ("run", session.recording.name),
             ("recorded steps", "{{ timeline.count.toLocaleString('en') }}"),
             ("this step", "{{ timeline.bytes }}"),
             ("state", "{{ timeline.growing ? 'being recorded' : 'finished' }}"),

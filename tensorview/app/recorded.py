@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -91,6 +92,10 @@ class RecordedSession(Session):
             look = look.changed(encoding="signed")
         super().__init__(subject, None, look, camera, open)
         self.preview = _picture(self.scene.trace)
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str], ...]:
+        return (self.recording.path,)
 
     @property
     def is_drawn(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,11 @@ class Session:
         self.scene = Scene(trace, open, look=look, camera=camera)
         self._shown()
         self.start_look = self.scene.look
+
+    @property
+    def paths(self) -> tuple[str | os.PathLike[str], ...]:
+        """Files and folders that messages may name; a page has only the last part of each."""
+        return ()
 
     # Inputs --------------------------------------------------------------------------------------------------------
 

@@ -307,7 +307,7 @@ class Timeline:
             "metrics": [{"name": n, "label": n.replace("_", " "), "text": said(value)} for n, value in now.items()],
             "bytes": f"{size / 1000:,.0f} kB",
         }
-        state.run_notes = list(self._session.scene.trace.warnings)
+        state.run_notes = [self._explorer.told(note) for note in self._session.scene.trace.warnings]
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
