@@ -253,3 +253,10 @@ def test_every_page_and_picture_is_reached_from_the_readme() -> None:
                 waiting += [aim] if aim.suffix == ".md" else []
     wanted = {*DOCS.glob("*.md"), *(DOCS / "pictures").glob("*.png")}
     assert wanted - reached == set()
+
+
+def test_the_page_on_security_names_everything_that_is_downloaded():
+    from tensorview.training.downloads import _SOURCES
+
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("## What leaves the machine")[2]
+    assert [source.title for source in _SOURCES.values() if source.title not in page] == []
