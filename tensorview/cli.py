@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -245,11 +246,13 @@ def _is_scene(spec: str) -> bool:
 def _camera(given: argparse.Namespace, scene: Scene, aspect: float) -> Camera | None:
     if given.camera is None and given.zoom is None:
         return None
-    if given.zoom is not None and given.zoom <= 0:
+    if given.zoom is not None and not 0 < given.zoom < math.inf:
         raise OpenError(f"--zoom is {given.zoom:g}; it is a number above 0, where 1 has everything in frame.")
     yaw, pitch = given.camera or (YAW, PITCH)
-    if abs(pitch) >= 90:
+    if not abs(pitch) < 90:
         raise OpenError(f"--camera has a pitch of {pitch:g} degrees; it is above -90 and below 90.")
+    if not math.isfinite(yaw):
+        raise OpenError(f"--camera has a yaw of {yaw:g} degrees; it is a finite number.")
     return fit_camera(scene.corners(), aspect, yaw, pitch, fill=0.95 * (given.zoom or 1))
 
 

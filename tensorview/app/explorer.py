@@ -86,11 +86,11 @@ class Explorer(TrameApp):
         state.trame__title = f"{state.model_title} · tensorview"
         state.layers = texts.layer_rows(scene)
         state.legend = [{"kind": kind, "hue": texts.css_colour(hue)} for kind, hue in scene.legend()]
-        state.bar = texts.colour_bar(scene)
         self._describe_values()
 
     def _describe_values(self) -> None:
         session, state = self.session, self.state
+        state.failure = session.failure
         names = session.scene.look.class_names
         best = session.predictions(5)
         every = sorted(session.predictions(len(names)), key=lambda p: p.index) if 0 < len(names) <= MOST_BARS else best
@@ -99,10 +99,15 @@ class Explorer(TrameApp):
         state.preview = texts.data_url(session.preview)
         if state.selected and (layer := session.layer(state.selected)) is not None:
             state.card = texts.card(layer)
-        if self.hovered is not None:
-            self._read_out()
+        self._read_out()
+
+    def _describe_bar(self) -> None:
+        """The colour bar of the layer that is pointed at, else of the selected one."""
+        name = self.state.selected if self.hovered is None else self.hovered.layer
+        self.state.bar = texts.colour_bar(self.session.scene, name)
 
     def _read_out(self) -> None:
+        self._describe_bar()
         if self.hovered is None:
             self.state.readout = None
             return
@@ -163,6 +168,7 @@ class Explorer(TrameApp):
             except TensorviewError as error:
                 self.say(str(error))
                 return False
+            self.state.message = ""  # of an input that is gone
             old = self.session.scene
             shown = self.session.show(trace, failure)
             if shown.patches is None:
@@ -195,12 +201,12 @@ class Explorer(TrameApp):
     # The stage -----------------------------------------------------------------------------------------------------
 
     def stage_sync(self, size: list[float]) -> dict[str, Any]:
-        camera = self.camera or self.session.first_camera(size[0] / size[1])
+        camera = self.camera or self.session.first_camera(*size)
         home = self.camera is None and self.session.camera is None
         return {**wire.scene_message(self.session.scene, self.serial, camera), "home": home}
 
     def first_camera(self, size: list[float]) -> dict[str, Any]:
-        return wire.camera_values(self.session.first_camera(size[0] / size[1]))
+        return wire.camera_values(self.session.first_camera(*size))
 
     camera: Camera | None = None
 
@@ -255,6 +261,7 @@ class Explorer(TrameApp):
         layer = self.session.layer(name)
         self.state.selected = name if layer is not None else ""
         self.state.card = texts.card(layer) if layer is not None else None
+        self._describe_bar()
         self._complete()
 
     def _look_changed(self, **_state: Any) -> None:
@@ -276,7 +283,7 @@ class Explorer(TrameApp):
 
     async def image_dropped(self, content: bytes, name: str) -> None:
         prepare = bool(self.state.prepare)
-        if await self.show(lambda: self.session.prepare_image(open_image(content), prepare)):
+        if await self.show(lambda: self.session.prepare_image(open_image(content, name or "The image"), prepare)):
             self._load_pad()
 
     def image_refused(self, reason: str) -> None:

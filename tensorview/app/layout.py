@@ -49,6 +49,10 @@ VUETIFY = {
 LOST = """<div class="tv-lost" role="alert"><p>The server of this page has ended, or cannot be reached.</p>
 <p>When it runs again, <a href="index.html">load the page again</a>: the view comes back as it was. A server that was
 started anew has a new address, which it prints.</p></div>"""
+# The picture begins with the shape of the view, so that nothing of that is cut off.
+ASK_PICTURE = (
+    "picture_height = String(Math.round(Number(picture_width) * trame.refs.stage.aspect())); show_picture = true"
+)
 SAVE_SCENE = f"trigger('scene_saved', [trame.refs.stage.camera()]){SAVED}"
 
 
@@ -122,7 +126,7 @@ def _header(has_scene_file: bool) -> None:
                 "Dark or light",
                 "theme = theme === 'dark' ? 'light' : 'dark'",
             )
-            _tool("save-picture", "mdi-camera-outline", "Take a picture", "show_picture = true")
+            _tool("save-picture", "mdi-camera-outline", "Take a picture", ASK_PICTURE)
             if has_scene_file:
                 _tool("save-scene", "mdi-content-save-outline", "Save this view as a scene file", SAVE_SCENE)
             _tool("help", "mdi-help-circle-outline", "Help", "show_help = true")

@@ -158,6 +158,12 @@ def _switch(state: str, label: str, test_id: str) -> None:
 
 def build_prediction() -> None:
     """What the network says: a sentence, the truth where it is known, and bars."""
+    html.P(
+        "{{ failure }}",
+        v_if="failure",
+        classes="tv-failure",
+        raw_attrs=['data-testid="failure"', 'role="alert"'],
+    )
     with html.Section(classes="tv-prediction", raw_attrs=['aria-live="polite"', 'aria-label="Prediction"']):
         html.P("{{ prediction.text }}", classes="tv-prediction__text", raw_attrs=['data-testid="prediction-text"'])
         html.P(

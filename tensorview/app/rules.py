@@ -57,7 +57,7 @@ STATE: dict[str, Validator] = {
 }
 
 vector = list_of(number(-FAR, FAR), 3, 3)
-size = list_of(number(1, 20_000), 2, 2)
+size = list_of(number(0, 20_000), 4, 2)
 spot = list_of(number(-20_000, 20_000), 4, 4)
 
 

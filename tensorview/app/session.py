@@ -269,9 +269,18 @@ class Session:
         self._shown()
         return old
 
-    def first_camera(self, aspect: float) -> Camera:
-        """The view that a scene file asked for, else one that has everything in frame."""
-        return self.camera or self.scene.first_camera(aspect)
+    def first_camera(self, width: float, height: float, top: float = 0.0, bottom: float = 0.0) -> Camera:
+        """The view that a scene file asked for, else one that has everything in frame.
+
+        Args:
+            width, height: of the view, in pixels.
+            top, bottom: how much of that the page covers, in pixels.
+        """
+        if self.camera is not None:
+            return self.camera
+        most = 0.4 * height
+        covered = [2 * min(part, most) / height for part in (top, bottom)]
+        return self.scene.first_camera(width / height, (-1.0, covered[1] - 1, 1.0, 1 - covered[0]))
 
     # Reading -------------------------------------------------------------------------------------------------------
 

@@ -148,6 +148,7 @@ def prediction(
         for p in every
     ]
     if asks:
+        bars = [{**bar, "winner": False} for bar in bars]
         return {"text": asks, "bars": bars, "truth": "", "right": False}
     if not best:
         return {"text": "", "bars": [], "truth": "", "right": False}
@@ -155,11 +156,7 @@ def prediction(
         bars = [{**bar, "share": 0.0, "text": "NaN", "winner": False} for bar in bars]
         return {"text": "The outputs are not numbers (NaN or Inf).", "bars": bars, "truth": "", "right": False}
     digits = all(name.isdigit() for name in names)
-    said = (
-        f"You wrote a {best[0].name}"
-        if digits and truth is None and drawn
-        else f"This is {article(best[0].name, digits)}"
-    )
+    said = f"{'You wrote' if digits and truth is None and drawn else 'This is'} {article(best[0].name, digits)}"
     text = f"{said} ({100 * best[0].share:.1f} %)"
     if truth is None:
         return {"text": text, "bars": bars, "truth": "", "right": False}
@@ -198,17 +195,27 @@ def data_url(picture: np.ndarray | None, most: int = 256) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def colour_bar(scene: Scene) -> dict[str, str]:
-    """The colour bar: a CSS gradient, the values at its ends, and how they are scaled."""
+def colour_bar(scene: Scene, name: str = "") -> dict[str, str]:
+    """The colour bar: a CSS gradient, the values at its ends, and how they are scaled.
+
+    Args:
+        name: a layer whose hue and values it has, where layers are scaled one by one; by default it has none's.
+    """
     look = scene.look
+    coloured = [each for each in scene.layers if each.values is not None or each.reduced is not None]
+    layer = next((each for each in coloured if each.name == name), None) if look.scaling == "layer" else None
     kind = next((p.kind for p in scene.placements if p.kind != "input"), scene.placements[0].kind)
+    kind = kind if layer is None else layer.kind
     table = lookup_table(look.encoding, kind, scene.theme)[:LEVELS]
     stops = ", ".join(f"rgb({c[0]} {c[1]} {c[2]} / {c[3] / 255:.2f})" for c in table[:: LEVELS // 16])
     if look.scaling == "fixed":
         low, high = (f"{v:g}" for v in look.value_range)
+    elif layer is not None:
+        low, high = (f"{v:.3g}".replace("-", "−") for v in scene.value_range(name))
     else:
         low, high = ("−max", "+max") if look.encoding == "signed" else ("min", "max")
     note = {"layer": "of each layer", "map": "of each feature map", "fixed": "the same for all"}[look.scaling]
+    note = note if layer is None else f"of {name}"
     return {"low": low, "high": high, "css": f"linear-gradient(90deg, {stops})", "note": note}
 
 

@@ -30,11 +30,12 @@ _READERS: tuple[tuple[bytes, Callable[[Any], Image.Image]], ...] = (
 )
 
 
-def open_image(source: str | Path | bytes) -> Image.Image:
+def open_image(source: str | Path | bytes, name: str = "The image") -> Image.Image:
     """A PNG, JPEG, WebP, BMP or GIF image, decoded and upright.
 
     Args:
         source: a path, or the bytes of a file. At most 32 MiB and 64 megapixels.
+        name: what to call bytes that cannot be opened.
 
     Returns:
         An image of mode L, LA, RGB or RGBA; the first frame of an animation, turned as its EXIF data ask.
@@ -43,7 +44,7 @@ def open_image(source: str | Path | bytes) -> Image.Image:
         OpenError: the file is missing, no image, broken, or too large.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        name, data = "The image", bytes(source)
+        data = bytes(source)
         _check_bytes(name, len(data))
     else:
         name, data = str(source), _read(Path(source))

@@ -10,6 +10,8 @@ import numpy as np
 Vector = tuple[float, float, float]
 
 NEAREST = 1e-3
+# Left, bottom, right and top of a whole picture, in normalised device coordinates.
+WHOLE = (-1.0, -1.0, 1.0, 1.0)
 
 # The first view comes from the right front and from above: the input is near and to the left, the output far and to
 # the right. The normal of every map (+z) is 46 degrees off that direction.
@@ -72,6 +74,7 @@ def fit_camera(
     pitch: float = PITCH,
     view_angle: float = VIEW_ANGLE,
     fill: float = 0.95,
+    inside: tuple[float, float, float, float] = WHOLE,
 ) -> Camera:
     """The camera of a given direction that has all `corners` in frame, centred.
 
@@ -81,21 +84,24 @@ def fit_camera(
         yaw: degrees to the right of the maps' normal.
         pitch: degrees above the horizontal.
         fill: share of the frame that the longer side of the network takes, 0..1.
+        inside: left, bottom, right and top of the frame in the picture, -1..1, where part of that is covered.
     """
     a, b = math.radians(yaw), math.radians(pitch)
     back = np.array([math.sin(a) * math.cos(b), math.sin(b), math.cos(a) * math.cos(b)])
     focal = (corners.min(axis=0) + corners.max(axis=0)) / 2
     distance = 4 * float(np.linalg.norm(np.ptp(corners, axis=0))) + 1.0
     camera = Camera(_vector(focal + back * distance), _vector(focal), view_angle=view_angle)
+    frame = np.array(inside).reshape(2, 2)
+    room = np.ptp(frame, axis=0)
     for _ in range(12):
         seen = camera.project(corners, aspect)
         low, high = seen.min(axis=0), seen.max(axis=0)
         right, up, _back = camera.axes()
         half = distance * math.tan(math.radians(view_angle) / 2)
-        middle = (low + high) / 2
+        middle = (low + high) / 2 - frame.mean(axis=0)
         focal = focal + right * middle[0] * half * aspect + up * middle[1] * half
         nearest = float(((corners - focal) @ back).max())
-        distance = nearest + max((distance - nearest) * float((high - low).max()) / 2 / fill, NEAREST)
+        distance = nearest + max((distance - nearest) * float(((high - low) / room).max()) / fill, NEAREST)
         camera = replace(camera, position=_vector(focal + back * distance), focal_point=_vector(focal))
     return camera
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import SceneError
 from .atlas import pack
-from .camera import Camera, Ray, fit_camera
+from .camera import WHOLE, Camera, Ray, fit_camera
 from .colouring import Colouring, Run, check_drawable, overflowed, reduced_values, shown_values, store
 from .feeding import Feeding, feeding, field_marks
 from .fields import Cells, Fields, Region
@@ -272,13 +272,14 @@ class Scene:
             [*solid, self.names.points, self.shares.points, self.links.points, self.brackets.points]
         ).astype(float)
 
-    def first_camera(self, aspect: float = 16 / 9) -> Camera:
+    def first_camera(self, aspect: float = 16 / 9, inside: tuple[float, float, float, float] = WHOLE) -> Camera:
         """The view that faces the maps and has the whole network in frame.
 
         Args:
             aspect: width over height of the picture.
+            inside: see `fit_camera`.
         """
-        return fit_camera(self.corners(), aspect)
+        return fit_camera(self.corners(), aspect, inside=inside)
 
     def pick(self, ray: Ray) -> Hit | None:
         """The nearest cell that the ray meets, `None` where it meets none."""

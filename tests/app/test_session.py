@@ -97,15 +97,29 @@ def test_opening_keeps_the_trace_and_tells_the_scene_that_was(session: Session) 
 
 def test_a_camera_that_was_asked_for_is_the_first_one() -> None:
     asked = Camera((1.0, 2.0, 300.0), (1.0, 2.0, 0.0))
-    assert Session(open_model("lenet5"), camera=asked).first_camera(1.5) == asked
+    assert Session(open_model("lenet5"), camera=asked).first_camera(300, 200) == asked
     session = Session(open_model("lenet5"))
     for aspect in (0.6, 1.0, 2.4):
-        seen = session.first_camera(aspect).project(session.scene.corners(), aspect)
+        seen = session.first_camera(aspect * 500, 500).project(session.scene.corners(), aspect)
         assert np.abs(seen).max() <= 1
 
 
+def test_the_first_view_keeps_clear_of_what_lies_over_it(session: Session) -> None:
+    session.open_all()
+    width, height, top, bottom = 700, 500, 80, 60
+    for part in ((0, 0), (top, 0), (top, bottom)):
+        camera = session.first_camera(width, height, *part)
+        seen = camera.project(session.scene.corners(), width / height)
+        y = (1 - seen[:, 1]) / 2 * height
+        assert y.min() >= part[0]
+        assert y.max() <= height - part[1]
+        assert np.abs(seen[:, 0]).max() <= 1
+        filled = max(np.ptp(y) / (height - sum(part)), np.ptp(seen[:, 0]) / 2)
+        assert filled == pytest.approx(0.95, abs=0.01)
+
+
 def test_what_is_under_the_pointer_is_what_is_drawn_there(session: Session) -> None:
-    camera = session.first_camera(SIZE[0] / SIZE[1])
+    camera = session.first_camera(*SIZE)
     scene = session.scene
     item = next(p for p in scene.placements if p.name == "input")
     corner = np.asarray(item.centre) + np.array([-14 + 3.5, 14 - 0.5, item.size[2] / 2])  # row 0, column 3

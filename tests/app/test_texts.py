@@ -133,4 +133,9 @@ def test_the_colour_bar_says_how_values_are_scaled() -> None:
     assert "each layer" in texts.colour_bar(Scene(trace))["note"]
     assert "map" in texts.colour_bar(Scene(trace, scaling="map"))["note"]
     assert texts.colour_bar(Scene(trace, encoding="signed"))["low"] == "−max"
+    values = trace.layers[0].values
+    of_one = texts.colour_bar(Scene(trace, open="*"), trace.layers[0].name)
+    assert of_one["low"] == f"{values.min():.3g}".replace("-", "−")
+    assert of_one["high"] == f"{values.max():.3g}".replace("-", "−")
+    assert of_one["note"] == f"of {trace.layers[0].name}"
     assert texts.css_colour((240, 190, 40)) == "#f0be28"

@@ -153,7 +153,7 @@
       testId: { type: String, default: "stage" },
       stats: { type: Boolean, default: false },
     },
-    expose: ["look", "resetView", "camera", "download"],
+    expose: ["look", "resetView", "camera", "aspect", "download"],
     inject: ["view", "trame"],
     template: `<div class="tv-stats" v-if="stats" data-testid="stats" aria-live="off">{{ statsText }}</div>`,
     data: () => ({ statsText: "" }),
@@ -229,11 +229,22 @@
         this.receive(message);
         this.atHome = message.home;
       },
+      /** Width and height of the view, and how much of it the page covers at the top and at the bottom, in pixels. */
       size() {
-        const { width, height } = this.container.getBoundingClientRect();
-        return [Math.max(1, Math.round(width)), Math.max(1, Math.round(height))];
+        const area = this.container.getBoundingClientRect();
+        const part = (selector) => this.container.closest(".tv-stage-area").querySelector(selector).getBoundingClientRect();
+        const corner = part(".tv-corner");
+        const top = part(".tv-header").bottom - area.top;
+        // In a wide view a network leaves the corner free, where legend and colour bar stand.
+        const bottom = corner.width > area.width * 0.7 ? area.bottom - corner.top : 0;
+        return [Math.max(1, area.width), Math.max(1, area.height), top, bottom].map(Math.round);
       },
 
+      /** Height over width of the view. */
+      aspect() {
+        const [width, height] = this.size();
+        return height / width;
+      },
       receive(message) {
         if (!this.ready) return; // the first sync brings what is missed here
         if (message.kind === "scene") this.showScene(message);
