@@ -270,7 +270,7 @@ def test_a_drawing_on_the_page_is_saved_in_the_scene_file(tmp_path):
     trace, _ = session.run(session.prepare_image(drawn, prepare=True))
     session.show(trace)
     path = tmp_path / "drawn.toml"
-    path.write_bytes(scene_file(session, session.first_camera(1600, 1000))["bytes"])
+    path.write_bytes(scene_file(session, session.first_camera(1600, 1000)).content)
     opened = SceneFile.load(path).build()
     np.testing.assert_allclose(opened.trace["input"].values, trace["input"].values, atol=0.5 / 255 + 1e-6)
     assert opened.trace["output"].values.argmax() == trace["output"].values.argmax()
@@ -299,7 +299,7 @@ def test_a_view_of_a_model_of_ones_own_opens_again_as_it_was(tmp_path, monkeypat
     )
     save_file({"0.weight": torch.full((3, 1, 3, 3), 0.5), "0.bias": torch.arange(3.0)}, "w.safetensors")
     session = Session(open_model("net.py:Net", weights="w.safetensors"))
-    Path("view.toml").write_bytes(scene_file(session, session.first_camera(1600, 1000))["bytes"])
+    Path("view.toml").write_bytes(scene_file(session, session.first_camera(1600, 1000)).content)
     written = SceneFile.load("view.toml")
     assert written.weights is not None
     assert Path(written.weights).name == "w.safetensors"
