@@ -78,15 +78,15 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(2)
-    from . import browser, capture, growth, large, recording, update
+    from . import browser, capture, growth, lab, large, recording, timeline, training, update
 
     figures |= {"torch": torch.__version__, "threads": 2, "actors": actors(), **capture.measure(), **update.measure()}
     figures |= recording.measure()
     figures |= {**large.measure(), **growth.measure()}
     figures["memory_mib"] = memory()
+    figures |= training.measure()
     if not arguments.no_browser:
-        figures |= browser.measure()
-        figures |= browser.large()
+        figures |= {**browser.measure(), **browser.large(), **timeline.measure(), **lab.measure()}
     print(json.dumps(figures, indent=2))
 
 
