@@ -19,8 +19,8 @@ from tensorview.training import Hyperparameters, Trainer, open_data
 from .browser import FLAGS
 from .training import bare, wait
 
-SECONDS = 10.0
-ROUNDS = 3
+SECONDS = 6.0
+ROUNDS = 2
 # The intervals between frames, and how many different steps have been shown, from now on.
 WATCH = """() => {
     window.watched = { frames: [], steps: new Set() };

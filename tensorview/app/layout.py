@@ -75,7 +75,7 @@ def build_layout(explorer: Explorer, stage: Stage) -> None:
                 if isinstance(explorer.session, RecordedSession):
                     build_playbar()
             build_panel(pages_of(explorer.session))
-            build_help(has_pad=explorer.session.takes_drawings)
+            build_help(has_pad=explorer.session.takes_drawings or isinstance(explorer.session, LabSession))
             build_picture_dialog()
             _message()
     explorer.ui = layout
