@@ -390,6 +390,23 @@ def test_a_learning_rate_of_a_billion_is_named_and_training_can_go_on(opened: La
     opened.wait_for("paused")
 
 
+def test_training_goes_on_without_its_page_and_is_found_again(
+    opened: Lab, viewer: Viewer, visit: Callable[..., Visit]
+) -> None:
+    opened.press("train-start")
+    opened.wait_for("running")
+    opened.page.page.close()
+    step = opened.trainer.status.step
+    until(lambda: opened.trainer.status.step > step + 20)
+    again = Lab(visit(viewer), opened.trainer)
+    again.wait_for("running")
+    again.page.wait_until(
+        "(step) => Number(document.querySelector('[data-testid=timeline-step]').dataset.step) > step", step + 20
+    )
+    again.press("train-pause")
+    again.wait_for("paused")
+
+
 def test_a_trainer_that_is_killed_is_told_and_what_was_recorded_stays(
     tmp_path: Path, visit: Callable[..., Visit]
 ) -> None:
