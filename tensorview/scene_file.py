@@ -51,7 +51,7 @@ class SceneFile:
             last one where there are fewer, and zeros where there is none.
         open: names of the layers that show every map; "*" opens all.
         expanded: names of the modules whose parts are shown one by one; None for about twenty boxes.
-        theme, encoding, scaling, value_range, arrangement, aggregate, sort, most_maps: as in `Look`.
+        theme, encoding, scaling, value_range, arrangement, aggregate, sort, most_maps, hidden: as in `Look`.
         title: a line for pictures.
         camera: None for the first view.
         source: the file that this was read from. Paths are relative to it there, and to the working directory here.
@@ -72,6 +72,7 @@ class SceneFile:
     aggregate: str = "mean"
     sort: str = "index"
     most_maps: int = 0
+    hidden: tuple[str, ...] = ()
     title: str | None = None
     camera: Camera | None = None
     source: Path | None = None
@@ -147,6 +148,7 @@ class SceneFile:
             input=input,
             open=tuple(name for name in order if name in look.open),
             expanded=None if usual else tuple(name for name in scene.modules.names if name in (look.expanded or ())),
+            hidden=tuple(name for name in order if name in look.hidden),
             title=subject.title or None,
             camera=camera or scene.camera,
             **{name: getattr(look, name) for name in _LOOK if name != "theme"},
@@ -210,7 +212,8 @@ class SceneFile:
             SceneError: a choice does not exist.
         """
         expanded = None if self.expanded is None else frozenset(self.expanded)
-        return Look(class_names=class_names, expanded=expanded, **{name: getattr(self, name) for name in _LOOK})
+        choices = {name: getattr(self, name) for name in _LOOK}
+        return Look(class_names=class_names, expanded=expanded, hidden=frozenset(self.hidden), **choices)
 
     def scene(self, trace: Trace, subject: Subject, aspect: float = 16 / 9) -> Scene:
         """The scene of a trace; of a pass that failed, those layers are open that ran. Raises what `Scene` raises."""

@@ -145,6 +145,7 @@ _KEYS: dict[str, tuple[str, Take]] = {
     "aggregate": _TEXT,
     "sort": _TEXT,
     "most_maps": ("a whole number, 0 for all maps", _count),
+    "hidden": ("a list of names of inputs", _names),
     "title": _TEXT,
     "camera": ("a table", _table),
 }

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from tensorview.capture import capture
 from tensorview.errors import OpenError, SceneError, TrustRequired
-from tensorview.scene import Camera
+from tensorview.scene import Camera, Scene
 from tensorview.scene_file import SceneFile, load_scene, shipped_scenes
 from tensorview.scene_toml import toml_text
 
@@ -33,6 +35,7 @@ FULL = SceneFile(
     aggregate="max",
     sort="activation",
     most_maps=9,
+    hidden=("mask",),
     title="A title",
     camera=Camera((1.0, 2.5, 300.0), (0.0, -1e-9, 0.1), (0.0, 1.0, 0.0), 20.0),
 )
@@ -47,6 +50,17 @@ class Net(nn.Module):
         nn.init.constant_(self.conv.weight, 0.5)
     def forward(self, x):
         return self.conv(x)
+"""
+TWO = """
+import torch
+from torch import nn
+class Two(nn.Module):
+    input_shape = {"image": (1, 8, 8), "mask": (2, 8, 8)}
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+    def forward(self, image, mask):
+        return self.conv(torch.cat([image, mask], 1))
 """
 
 
@@ -305,3 +319,16 @@ def test_a_view_of_a_model_of_ones_own_opens_again_as_it_was(tmp_path, monkeypat
     assert Path(written.weights).name == "w.safetensors"
     trace = written.build(trust=True).trace
     np.testing.assert_array_equal(trace["0"].values, np.broadcast_to(np.arange(3.0)[:, None, None], (3, 4, 4)))
+
+
+def test_a_hidden_input_of_a_view_is_hidden_when_it_opens_again(place: Path) -> None:
+    from tensorview.opening import open_model
+
+    write(place / "net.py", TWO)
+    subject = open_model("net.py:Two", trust=True)
+    scene = Scene(capture(subject.module, subject.complete(torch.zeros(1, 1, 8, 8))), hidden=["mask"])
+    SceneFile.of(subject, scene).save("view.toml")
+    assert 'hidden = ["mask"]' in Path("view.toml").read_text(encoding="utf-8").splitlines()
+    again = load_scene("view.toml", trust=True)
+    assert again.scene.look == scene.look
+    assert [item.name for item in again.scene.placements] == ["image", "cat", "conv"]

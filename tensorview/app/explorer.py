@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from trame.app import TrameApp
 
-from ..errors import TensorviewError
+from ..errors import SceneError, TensorviewError
 from ..opening import open_image
 from ..scene import Camera, Scene
 from ..stage.stage import Stage
@@ -247,6 +247,15 @@ class Explorer(TrameApp):
         old = self.session.toggle(name)
         if old is not None:
             self._scene_changed(old)
+
+    def hide_input(self, name: str) -> None:
+        try:
+            old = self.session.hide(name)
+        except SceneError as error:
+            self.say(f"Not hidden: {error}.")
+        else:
+            if old is not None:
+                self._scene_changed(old)
 
     def open_all(self) -> None:
         self._scene_changed(self.session.open_all())

@@ -241,6 +241,18 @@ def _layers() -> None:
                 html.Span("{{ item.name }}")
                 html.Small("{{ item.kind }} · {{ item.shape }}")
             html.Button(
+                v_if="item.hidden !== null",
+                classes="tv-layer__toggle mdi",
+                click="trigger('hide_input', [item.name])",
+                raw_attrs=[
+                    'type="button"',
+                    ":class=\"item.hidden ? 'mdi-eye-off-outline' : 'mdi-eye-outline'\"",
+                    ':data-testid="`hide-${item.name}`"',
+                    ':aria-label="`Hide ${item.name}`"',
+                    ":aria-pressed=\"item.hidden ? 'true' : 'false'\"",
+                ],
+            )
+            html.Button(
                 classes="tv-layer__toggle mdi",
                 click="trigger('toggle_layer', [item.name])",
                 raw_attrs=[

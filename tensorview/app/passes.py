@@ -83,6 +83,10 @@ class Passes:
 
 
 def look_for(trace: Trace, look: Look) -> Look:
-    """The look for a trace of another structure: what it has of the open layers stays open."""
-    names = {layer.name for layer in (*trace.inputs, *trace.layers)}
-    return look.changed(open=frozenset(look.open & names), expanded=None)
+    """The look for a trace of another structure: what it has of the open layers and hidden inputs stays so."""
+    inputs = {layer.name for layer in trace.inputs}
+    names = {layer.name for layer in trace.layers} | inputs
+    hidden = look.hidden & inputs
+    return look.changed(
+        open=frozenset(look.open & names), hidden=hidden if hidden < inputs else frozenset(), expanded=None
+    )

@@ -18,6 +18,7 @@ from ..opening import Subject
 from ..opening.preprocessing import InputSpec, to_picture
 from ..runs import Evaluation, Metrics
 from ..scene import Camera, Look
+from .passes import look_for
 from .session import Session, Shown
 
 WAIT_SECONDS = 10.0
@@ -130,10 +131,10 @@ class RecordedSession(Session):
         look = self._looks.get(self.content, self.scene.look)
         encoding = "signed" if self.content not in ("activations", *self._looks) else look.encoding
         self._content_shown = self.content
-        known = {layer.name for layer in self.scene.all_layers}
+        fitting = look_for(trace, look)
         expanded = None if look.expanded is None else look.expanded & frozenset(self.scene.modules.names)
         names = self.recording.class_names if self.content == "activations" else ()  # gradients are no logits
-        self.change(open=look.open & known, expanded=expanded, encoding=encoding, class_names=names)
+        self.change(open=fitting.open, hidden=fitting.hidden, expanded=expanded, encoding=encoding, class_names=names)
         return Shown(None, failure)
 
     def _take_names(self) -> bool:

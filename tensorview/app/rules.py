@@ -90,6 +90,7 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "stage_clicked": (spot, camera),
     "pointer_left": (),
     "toggle_layer": (name,),
+    "hide_input": (name,),
     "select_layer": (name,),
     "open_all": (),
     "close_all": (),

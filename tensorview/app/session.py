@@ -219,14 +219,15 @@ class Session:
         return self._rebuild(self.scene.look.changed(**choices))
 
     def reset_look(self) -> Scene:
-        """Show what was open at first; returns the scene that was."""
-        return self.change(open=self.start_look.open, expanded=self.start_look.expanded)
+        """Show what was open and hide what was hidden at first; returns the scene that was."""
+        first = look_for(self.scene.trace, self.start_look)
+        return self.change(open=first.open, hidden=first.hidden, expanded=self.start_look.expanded)
 
     def toggle(self, name: str) -> Scene | None:
         """Open or close a layer, or a module into its parts.
 
-        What is hidden in a closed module is opened, and all around it. Returns the scene that was, `None` where there
-        is no layer or module of that name.
+        What is hidden in a closed module is opened, and all around it; a hidden input is shown, open. Returns the scene
+        that was, `None` where there is no layer or module of that name.
         """
         scene, shown = self.scene, {layer.name for layer in self.scene.layers}
         opened, expanded = scene.look.open, scene.look.expanded or frozenset()
@@ -238,7 +239,18 @@ class Session:
             return None
         if name in shown:
             return self.change(open=opened ^ {name})
-        return self.change(open=opened | {name}, expanded=expanded | scene.modules.around(name))
+        around = scene.modules.around(name)
+        return self.change(open=opened | {name}, expanded=expanded | around, hidden=scene.look.hidden - {name})
+
+    def hide(self, name: str) -> Scene | None:
+        """Hide an input, or show it again; returns the scene that was, `None` where there is no input of that name.
+
+        Raises:
+            SceneError: no other input is to be seen.
+        """
+        if all(layer.name != name for layer in self.scene.trace.inputs):
+            return None
+        return self.change(hidden=self.scene.look.hidden ^ {name})
 
     def select(self, name: str) -> Scene | None:
         """Look at all that is known of a layer or module; the rest as `reveal`."""

@@ -228,14 +228,20 @@ def layer_rows(scene: Scene) -> list[dict[str, Any]]:
     """The list of layers: every layer and every module before its parts.
 
     Each has its `name`, `kind`, `shape` in words, `hue`, how many modules are around it (`depth`), whether it is
-    `open`, and whether it is `shown`, that is in no closed module.
+    `open`, and whether it is `shown`, that is in no closed module; and of one of several inputs whether it is `hidden`,
+    `None` for all else.
     """
-    modules, expanded = scene.modules, scene.look.expanded or frozenset()
+    modules, expanded, concealed = scene.modules, scene.look.expanded or frozenset(), scene.look.hidden
+    inputs = [layer.name for layer in scene.trace.inputs] if len(scene.trace.inputs) > 1 else []
 
     def row(name: str, kind: str, shape: str, opened: bool) -> dict[str, Any]:
         around = modules.around(name)
         hue = css_colour(scene.theme.hue(kind))
-        place = {"depth": len(around), "shown": around <= expanded}
+        place = {
+            "depth": len(around),
+            "shown": around <= expanded,
+            "hidden": name in concealed if name in inputs else None,
+        }
         return {"name": name, "kind": kind, "shape": shape, "hue": hue, "open": opened, **place}
 
     starting: dict[int, list[dict[str, Any]]] = {}
@@ -245,5 +251,5 @@ def layer_rows(scene: Scene) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for i, layer in enumerate(scene.all_layers):
         rows += starting.get(i, [])
-        rows.append(row(layer.name, layer.kind, shape_text(layer.shape), layer.name in scene.look.open))
+        rows.append(row(layer.name, layer.kind, shape_text(layer.shape), layer.name in scene.look.open - concealed))
     return rows

@@ -27,7 +27,7 @@ class Feeding:
     """What feeds a cell.
 
     Attributes:
-        sources: the parts of the parents, as data.
+        sources: the parts of the parents, as data; those of hidden inputs as well.
         lines: `(S, 2, 3)` float64, from a part's middle to the cell's.
         marks: `(M, 4, 3)` float64, the outlines of the parts.
     """
@@ -50,6 +50,7 @@ def feeding(
     are drawn, evenly chosen.
 
     Args:
+        layers: those of the placements in their order, and after them parents that are not drawn.
         units: for every layer that is shown as cubes, the unit that each cube shows.
     """
     layer = layers[items[hit.placement].layer]
@@ -57,7 +58,7 @@ def feeding(
     found = sources(layer, hit.index, parents) if hit.index is not None else _of_all_maps(layer, hit, parents)
     place = {item.name: item for item in items}
     marks: list[np.ndarray] = []
-    for source in found:
+    for source in (source for source in found if source.layer in place):
         marks += _outlines(source, parents[source.layer], place[source.layer], units)
     if len(marks) > MOST_LINES:
         marks = [marks[i] for i in np.linspace(0, len(marks) - 1, MOST_LINES).astype(int)]

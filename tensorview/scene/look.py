@@ -33,6 +33,7 @@ class Look:
         sort: in which order the maps of an open layer stand, by "index" or by mean "activation", the greatest first.
         most_maps: how many maps an open layer shows, those of greatest mean activation; 0 for all.
         labels: whether names and shapes stand under the layers.
+        hidden: names of inputs that are not drawn; at least one is.
     """
 
     open: frozenset[str] = frozenset()
@@ -48,6 +49,7 @@ class Look:
     labels: bool = True
     sort: Sort = "index"
     most_maps: int = 0
+    hidden: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, allowed in _ALLOWED.items():
@@ -75,6 +77,9 @@ class Look:
                 raise SceneError(f"a scene has no choice {name!r}; it has {', '.join(known)}")
         if "class_names" in choices:
             choices["class_names"] = tuple(choices["class_names"])  # type: ignore[arg-type]
+        if "hidden" in choices:
+            names = choices["hidden"]
+            choices["hidden"] = frozenset([names] if isinstance(names, str) else names)  # type: ignore[call-overload]
         return replace(self, **choices)  # type: ignore[arg-type]
 
 

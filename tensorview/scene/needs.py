@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from ..errors import SceneError
 from .arrange import as_maps
 from .colouring import Aggregate
 from .groups import Grouping, find
@@ -22,18 +23,26 @@ def resolved(
     """The look with what is open and expanded: a layer that is open is never hidden in a closed module.
 
     Raises:
-        SceneError: a layer to open or a choice does not exist.
+        SceneError: a layer to open, an input to hide or a choice does not exist, or every input is hidden.
     """
     inside: frozenset[str] = frozenset()
     if open is not None:
         choices["open"], inside = find(open, layers, modules)
     look = look.changed(**choices)
+    _check_hidden(look.hidden, [layer.name for layer in layers if layer.kind == "input"])
     known = {layer.name for layer in layers}
     expanded = modules.first_view() if look.expanded is None else look.expanded
     expanded = (expanded | inside) & frozenset(modules.names)
     for name in (look.open & known) | inside if open is not None else ():
         expanded |= modules.around(name)
     return look.changed(expanded=expanded)
+
+
+def _check_hidden(hidden: frozenset[str], inputs: Sequence[str]) -> None:
+    for name in sorted(hidden.difference(inputs)):
+        raise SceneError(f"there is no input {name!r} to hide; the inputs are {', '.join(inputs) or 'none'}")
+    if hidden and hidden.issuperset(inputs):
+        raise SceneError(f"every input is hidden ({', '.join(inputs)}); leave one to be seen")
 
 
 def needed(

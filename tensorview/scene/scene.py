@@ -49,7 +49,8 @@ class Scene:
     Attributes:
         all_layers: the trace's inputs and layers, in execution order.
         modules: which of them lie in which module.
-        layers: what stands in the scene, in order: layers, and closed modules as layers of kind "module".
+        layers: what stands in the scene, in order: layers, and closed modules as layers of kind "module"; no hidden
+            inputs.
         nodes: which of all the layers each of them stands for.
         placements: one a layer.
         slabs: structured array of `mesh.SLAB`, the layers in order.
@@ -60,7 +61,8 @@ class Scene:
         labels: names and shapes, two for every layer, empty where `look.labels` is off.
 
     Raises:
-        SceneError: a layer to open or a choice does not exist, or nothing in the trace can be drawn.
+        SceneError: a layer to open, an input to hide or a choice does not exist, every input is hidden, or nothing in
+            the trace can be drawn.
     """
 
     def __init__(
@@ -97,8 +99,12 @@ class Scene:
 
     def _choose_layers(self) -> None:
         """Decide what stands in the scene: layers, and closed modules."""
-        self.nodes = self.modules.nodes(self.look.expanded or frozenset())
-        self.layers = shown_layers(self.all_layers, self.nodes)
+        nodes = self.modules.nodes(self.look.expanded or frozenset())
+        # The parents of what is fed by a hidden input stay as they are: a concatenation counts the maps of each.
+        layers = shown_layers(self.all_layers, nodes)
+        drawn = [i for i, node in enumerate(nodes) if node.name not in self.look.hidden]
+        self.nodes = [nodes[i] for i in drawn]
+        self.layers = tuple(layers[i] for i in drawn)
         self._index = {layer.name: i for i, layer in enumerate(self.layers)}
         # A layer that is shown as it is comes from each trace; others keep all but their values.
         self._kept = [
@@ -317,7 +323,8 @@ class Scene:
 
     def feeding(self, hit: Hit) -> Feeding:
         """What truly feeds the picked cell."""
-        return feeding(hit, self.layers, self.placements, self.outline(hit), self._shares.units)
+        layers = (*self.layers, *(x for x in self.trace.inputs if x.name in self.look.hidden))
+        return feeding(hit, layers, self.placements, self.outline(hit), self._shares.units)
 
     def receptive_field(self, hit: Hit) -> list[Region]:
         """The part of every layer shown before the picked cell that the cell sees, from the nearest to the input.

@@ -12,6 +12,8 @@ import tensorview as tv
 from tensorview.app.recorded import RecordedSession
 from tensorview.runs import Run
 
+BOTH = ("activations", "weights")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -37,3 +39,30 @@ def test_a_run_whose_steps_are_all_broken(path: Path) -> None:
         file.write_bytes(b"")
     with pytest.raises(tv.OpenError, match="step-00000002"):
         RecordedSession(Run.open(path))
+
+
+class Sum(nn.Module):
+    """The sum of two inputs, and its linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return self.head(left + right)
+
+
+def test_a_hidden_input_is_still_hidden_after_a_look_at_the_weights(tmp_path: Path) -> None:
+    with tv.watch(Sum(), (torch.ones(1, 3), torch.ones(1, 3)), tmp_path, every=1, content=BOTH) as run:
+        run.step(loss=1.0)
+    session = RecordedSession(Run.open(tmp_path))
+    session.hide("left")
+    shown = [item.name for item in session.scene.placements]
+    assert "left" not in shown
+    assert "right" in shown
+    session.content = "weights"
+    session.show(*session.run(session.step))
+    assert [item.name for item in session.scene.placements] == ["right", "head.weight", "head.bias"]
+    session.content = "activations"
+    session.show(*session.run(session.step))
+    assert [item.name for item in session.scene.placements] == shown

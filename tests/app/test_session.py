@@ -12,6 +12,7 @@ from torch import nn
 
 from tensorview.app import wire
 from tensorview.app.session import Session
+from tensorview.app.texts import layer_rows
 from tensorview.errors import CaptureError, OpenError, SceneError
 from tensorview.opening import open_model
 from tensorview.scene import Camera, Look
@@ -186,3 +187,42 @@ def test_only_an_input_that_a_person_could_fill_is_blank(session: Session) -> No
     assert not session.is_blank
     table = Session(open_model(nn.Sequential(nn.Linear(4, 3)), input_shape=(4,)), torch.rand(1, 4))
     assert not table.is_blank, "nobody can draw a row of a table"
+
+
+class Sum(nn.Module):
+    """The sum of two inputs, the second of which may be of another size."""
+
+    input_shape = (2, 4, 4)
+
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return torch.relu(left + right)
+
+
+def test_an_input_is_hidden_and_shown_again():
+    session = Session(open_model(Sum()), (torch.ones(1, 2, 4, 4), torch.ones(1, 2, 4, 4)))
+    first = session.scene
+    assert session.hide("left") is first
+    assert [x.name for x in session.scene.layers] == [x.name for x in first.layers if x.name != "left"]
+    assert [(row["name"], row["hidden"]) for row in layer_rows(session.scene)][:3] == [
+        ("left", True), ("right", False), (first.layers[2].name, None),
+    ]  # fmt: skip
+    assert wire.shift_between(first, session.scene) is not None
+    with pytest.raises(SceneError, match="every input is hidden"):
+        session.hide("right")
+    assert session.scene.look.hidden == {"left"}
+    assert session.hide("up") is None
+    session.show(*session.run((torch.ones(1, 2, 4, 4), torch.ones(1, 2, 1, 4))))
+    assert session.scene.look.hidden == {"left"}, "other shapes are another scene of the same inputs"
+    session.hide("left")
+    assert session.scene.look.hidden == frozenset()
+    session.hide("right")
+    session.toggle("right")
+    assert session.scene.look.open == {"right"}
+    assert session.scene.look.hidden == frozenset(), "what is opened is seen"
+    session.hide("right")
+    session.reset_look()
+    assert session.scene.look.hidden == frozenset()
+
+
+def test_one_input_has_nothing_to_hide(session: Session) -> None:
+    assert {row["hidden"] for row in layer_rows(session.scene)} == {None}

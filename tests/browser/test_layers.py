@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
+import torch
+from torch import nn
+
+from tensorview import explore
 
 from .visit import Visit
 
@@ -217,3 +223,37 @@ def test_the_list_has_every_layer_however_far_it_is_scrolled(digits: Visit) -> N
     assert digits.find("layers").locator("[data-testid^=toggle-]").count() == len(names)
     digits.press("toggle-conv1")
     assert is_open(digits, "conv1")
+
+
+class Added(nn.Module):
+    """The sum of an image and a mask, and its convolution."""
+
+    input_shape: ClassVar = {"image": (1, 6, 6), "mask": (1, 6, 6)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.conv(image + mask)
+
+
+def test_the_eye_beside_an_input_hides_it_and_shows_it_again(visit: Any) -> None:
+    with explore(Added().eval(), port=0, browser=False) as viewer:
+        page = visit(viewer)
+        page.press("tab-layers")
+        before = page.points()
+        drawn = [item.name for item in page.scene.placements]
+        assert page.find("hide-conv").count() == 0
+        assert page.find("hide-mask").get_attribute("aria-pressed") == "false"
+        page.press("hide-mask")
+        assert page.find("hide-mask").get_attribute("aria-pressed") == "true"
+        assert [item.name for item in page.scene.placements] == [name for name in drawn if name != "mask"]
+        assert len(page.points()) == len(before) - 6 * 4, "one slab less"
+        page.press("hide-image")
+        assert page.page.get_by_text("every input is hidden").is_visible()
+        assert page.find("hide-image").get_attribute("aria-pressed") == "false"
+        page.press("hide-mask")
+        assert page.find("hide-mask").get_attribute("aria-pressed") == "false"
+        np.testing.assert_allclose(page.points(), before, atol=1e-5)
+        assert [item.name for item in page.scene.placements] == drawn
