@@ -90,7 +90,7 @@ class Explorer(TrameApp):
 
     def _describe_values(self) -> None:
         session, state = self.session, self.state
-        state.failure = session.failure
+        state.failure = self.told(session.failure)
         names = session.scene.look.class_names
         best = session.predictions(5)
         every = sorted(session.predictions(len(names)), key=lambda p: p.index) if 0 < len(names) <= MOST_BARS else best
