@@ -20,24 +20,25 @@ RGB = tuple[int, int, int]
 Encoding = Literal["kind", "sequential", "signed"]
 ENCODINGS: tuple[Encoding, ...] = ("kind", "sequential", "signed")
 
-# Okabe and Ito's colour-blind-safe set (2008), moved in lightness so that each is legible on both themes.
+# Okabe and Ito's colour-blind-safe set (2008), moved in lightness so that each is legible on both themes. Those of
+# the other kinds were searched for, to be far from these and from each other, to colour-blind eyes as well.
 KIND_HUES: dict[str, RGB] = {
     "input": (198, 208, 222),
     "convolution": (240, 190, 40),
     "pooling": (58, 190, 236),
     "linear": (46, 196, 140),
     "activation": (232, 120, 52),
-    "normalization": (208, 132, 190),
-    "dropout": (150, 150, 160),
-    "reshape": (128, 150, 250),
-    "merge": (236, 92, 110),
-    "padding": (110, 132, 200),
-    "upsampling": (120, 210, 220),
-    "embedding": (190, 160, 110),
-    "attention": (250, 150, 190),
-    "recurrent": (170, 200, 70),
-    "other": (170, 176, 186),
-    "module": (126, 170, 255),
+    "normalization": (174, 96, 178),
+    "dropout": (112, 112, 118),
+    "reshape": (95, 65, 255),
+    "merge": (206, 60, 70),
+    "padding": (60, 60, 114),
+    "upsampling": (173, 255, 221),
+    "embedding": (235, 213, 136),
+    "attention": (255, 179, 167),
+    "recurrent": (209, 239, 105),
+    "other": (158, 160, 166),
+    "module": (60, 138, 255),
 }
 
 # Of the maps of a picture.

@@ -41,11 +41,34 @@ def test_every_hue_is_seen_against_the_background(theme: Theme):
         assert contrast(theme.hue(kind), theme.background) >= 1.4, kind
 
 
+# Linear RGB as it is seen without green cones, and without red ones (Machado, Oliveira and Fernandes, 2009).
+EYES = {
+    "typical": np.eye(3),
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+}
+
+
+def lab(rgb: np.ndarray, eyes: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* (D65) of `(N, 3)` sRGB."""
+    c = np.asarray(rgb, dtype=float) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ np.transpose(eyes)
+    xyz = np.clip(linear, 0, 1) @ np.transpose(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    )
+    t = xyz / [0.95047, 1.0, 1.08883]
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
 @pytest.mark.parametrize("theme", THEMES.values(), ids=lambda t: t.name)
-def test_kinds_have_hues_of_their_own(theme: Theme):
-    hues = [theme.hue(kind) for kind in KIND_HUES]
-    apart = [np.abs(np.subtract(a, b)).sum() for i, a in enumerate(hues) for b in hues[:i]]
-    assert min(apart) > 15
+@pytest.mark.parametrize(("eyes", "least"), [("typical", 13), ("deuteranopia", 9), ("protanopia", 8.5)])
+def test_any_two_kinds_have_hues_that_can_be_told_apart(theme: Theme, eyes: str, least: float):
+    """By CIE76, in which about 2.3 is a just noticeable difference."""
+    seen = lab([theme.hue(kind) for kind in KIND_HUES], EYES[eyes])
+    apart = np.linalg.norm(seen[:, None] - seen, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert apart.min() > least, [list(KIND_HUES)[i] for i in np.unravel_index(apart.argmin(), apart.shape)]
 
 
 def test_an_unknown_kind_has_the_hue_of_other():
