@@ -15,8 +15,9 @@ from .colouring import Colouring, Run, check_drawable, overflowed, reduced_value
 from .feeding import Feeding, feeding, field_marks
 from .fields import Cells, Fields, Region
 from .groups import KIND, Grouping, shown_layers
-from .labels import layer_labels, text_page
+from .labels import Label, text_page
 from .layout import MOST_CUBES, arrange_layers, longest_edge, page_sizes
+from .lettering import MANY, layer_labels, tallest_line, text_corners
 from .links import link_lines
 from .look import Look
 from .mesh import Lines, Surface, boxes, wireframes
@@ -58,7 +59,7 @@ class Scene:
         cells, names, shares: the textured quads that show the pages.
         frames, links, brackets: lines; the brackets stand under expanded modules.
         rails: where the brackets are, and of which modules.
-        labels: names and shapes, two for every layer, empty where `look.labels` is off.
+        labels: a name for every layer and, where there is room, its shape; empty where `look.labels` is off.
 
     Raises:
         SceneError: a layer to open, an input to hide or a choice does not exist, every input is hidden, or nothing in
@@ -176,19 +177,30 @@ class Scene:
         sides = [(swatch_row, swatch_column + k) for k in which]
         self.slabs = slabs_of(self.placements, places, sides, page.shape)
         self.cells: Surface = boxes(self.slabs)
-        shapes = [layer.shape for layer in self.layers]
-        self.labels = layer_labels(self.placements, shapes, self.edge, self._around()) if self.look.labels else []
-        every = [*self.labels, *(rail_labels(self.rails) if self.look.labels else [])]
-        names = text_page(sorted(every, key=lambda label: label.layer))
-        self.names: Surface = names.surface
         cubes = [p for p in self.placements if p.look == "cubes"]
-        self._shares = Shares(cubes, self.look.class_names)
+        tallest = tallest_line(cubes, fit_camera(self._solid_corners()))
+        self._shares = Shares(cubes, self.look.class_names, tallest)
         self.shares: Surface = self._shares.surface
+        brackets = rail_labels(self.rails) if self.look.labels else []
+        self.labels = self._layer_labels(brackets) if self.look.labels else []
+        names = text_page(sorted([*self.labels, *brackets], key=lambda label: label.layer))
+        self.names: Surface = names.surface
         self.pages = (
             Page("cells", page, smooth=False),
             Page("names", names.coverage, smooth=True),
             self._shares.page,
         )
+
+    def _layer_labels(self, brackets: Sequence[Label]) -> list[Label]:
+        """The names and shapes of layers; twice if they are few, for a view that has them in frame as well."""
+        others = [*((label, label.text) for label in brackets), *self._shares.texts]
+        shapes, around = [layer.shape for layer in self.layers], self._around()
+        corners = np.concatenate([self._solid_corners(), self.shares.points])
+        labels = layer_labels(self.placements, shapes, fit_camera(corners), others, around)
+        if len(labels) > 2 * MANY:
+            return labels
+        corners = np.concatenate([corners, text_corners(labels)])
+        return layer_labels(self.placements, shapes, fit_camera(corners), others, around)
 
     def _side_colour(self, kind: str) -> tuple[int, int, int, int]:
         return (*mix(self.theme.hue(kind), self.theme.background, 0.45), 165 if self.theme.dark else 130)
@@ -271,12 +283,14 @@ class Scene:
 
     def corners(self) -> np.ndarray:
         """`(N, 3)` float64: the corners of everything that a view must have in frame."""
+        return np.concatenate([self._solid_corners(), self.names.points, self.shares.points])
+
+    def _solid_corners(self) -> np.ndarray:
+        """`(N, 3)` float64: the corners of boxes, links and brackets."""
         boxes_ = np.concatenate([p.bounds for p in self.placements])
         low, high = boxes_[::2], boxes_[1::2]
         solid = [np.where(np.array([x, y, z], bool), high, low) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-        return np.concatenate(
-            [*solid, self.names.points, self.shares.points, self.links.points, self.brackets.points]
-        ).astype(float)
+        return np.concatenate([*solid, self.links.points, self.brackets.points]).astype(float)
 
     def first_camera(self, aspect: float = 16 / 9, inside: tuple[float, float, float, float] = WHOLE) -> Camera:
         """The view that faces the maps and has the whole network in frame.

@@ -15,7 +15,7 @@ from .pages import Page, Patch
 from .placement import Placement
 from .text import font, shorten, text_mask
 
-MOST_LETTERS = 18
+MOST_LETTERS = 28
 
 
 def share_text(name: str, value: float, named: bool) -> str:
@@ -35,12 +35,14 @@ class Shares:
     Args:
         items: the placements whose look is "cubes".
         names: of the classes; without them units are called by their index and show their value.
+        tallest: the greatest height of a line, in the scene's unit.
 
     Attributes:
+        texts: for every cube its label and the widest text that it may show.
         units: for every layer, the unit that each of its cubes shows, from top to bottom.
     """
 
-    def __init__(self, items: Sequence[Placement], names: Sequence[str]) -> None:
+    def __init__(self, items: Sequence[Placement], names: Sequence[str], tallest: float = math.inf) -> None:
         self._names = tuple(names)
         self._first: dict[int, int] = {}
         self.units: dict[int, np.ndarray] = {}
@@ -49,9 +51,10 @@ class Shares:
         for item in items:
             self._first[item.layer] = len(labels)
             self.units[item.layer] = np.arange(item.grid[0])
-            labels += class_labels(item, [""] * item.grid[0])
+            labels += class_labels(item, [""] * item.grid[0], tallest)
             self._widest += [self._widest_text(item.maps.size)] * item.grid[0]
         self._labels = [replace(label, bold=True) for label in labels]
+        self.texts = list(zip(self._labels, self._widest, strict=True))
         drawn = text_page(self._labels, VALUE_PIXELS, self._widest)
         self._places, self._pixels = drawn.places, drawn.pixels
         self.surface = drawn.surface

@@ -54,9 +54,8 @@ def lenet() -> Trace:
     return capture(LeNet5().eval(), x)
 
 
-@pytest.fixture(scope="session")
-def resnet18() -> Trace:
-    """torchvision's ResNet-18 with random weights, on an image of 64 x 64."""
+def _of_torchvision(name: str, size: int, **options: object) -> Trace:
+    """A network with random weights, on an image of `size` x `size`."""
     pytest.importorskip("PIL")
     from tensorview.opening.torchvision_shim import import_torchvision
 
@@ -64,4 +63,16 @@ def resnet18() -> Trace:
     import torchvision.models
 
     torch.manual_seed(0)
-    return capture(torchvision.models.resnet18().eval(), torch.rand(1, 3, 64, 64))
+    return capture(getattr(torchvision.models, name)(**options).eval(), torch.rand(1, 3, size, size))
+
+
+@pytest.fixture(scope="session")
+def resnet18() -> Trace:
+    """torchvision's ResNet-18 with random weights, on an image of 64 x 64."""
+    return _of_torchvision("resnet18", 64)
+
+
+@pytest.fixture(scope="session")
+def googlenet() -> Trace:
+    """torchvision's GoogLeNet with random weights, on an image of 224 x 224."""
+    return _of_torchvision("googlenet", 224, init_weights=False, aux_logits=False)

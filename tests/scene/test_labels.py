@@ -9,7 +9,7 @@ import pytest
 
 from tensorview.scene import Scene
 from tensorview.scene.labels import Label, shape_text, text_page
-from tensorview.scene.text import shorten, text_mask
+from tensorview.scene.text import LINE, shorten, text_mask
 
 WIDTH, HEIGHT = 1600, 900
 
@@ -61,16 +61,54 @@ def test_labels_of_lenet_are_legible_and_none_lies_on_another(lenet, opened):
 
 
 @pytest.mark.parametrize("opened", [(), "*"], ids=["closed", "open"])
-def test_every_layer_has_its_name_and_its_shape_above_it(lenet, opened):
+def test_every_layer_has_its_name_above_it_and_its_shape_where_there_is_room(lenet, opened):
     scene = Scene(lenet, open=opened)
     assert len(scene.names.quads) == 2 * len(scene.labels)
     for i, layer in enumerate(scene.layers):
-        name, shape = (label for label in scene.labels if label.layer == i)
+        name, *shapes = (label for label in scene.labels if label.layer == i)
         assert name.text == layer.name
-        assert shape.text.split(" × ") == [str(n) for n in layer.shape]
-        top = scene.placements[i].bounds[1, 1]
-        assert shape.corner[1] - shape.height >= top
-        assert name.corner[1] - name.height >= shape.corner[1] - 1e-6
+        assert name.corner[1] - name.height >= scene.placements[i].bounds[1, 1]
+        for shape in shapes:
+            assert shape.text.split(" × ") == [str(n) for n in layer.shape]
+            assert shape.corner[1] - shape.height >= scene.placements[i].bounds[1, 1]
+            assert name.corner[1] - name.height >= shape.corner[1] - 1e-6
+    if not opened:
+        assert len(scene.labels) == 2 * len(scene.layers)
+
+
+def fronts_in_picture(scene: Scene) -> np.ndarray:
+    """`(layers, 4, 2)`: the corners of every box's front in the picture."""
+    low, high = (np.array([p.bounds[k] for p in scene.placements]) for k in (0, 1))
+    sides = [(low, low), (high, low), (high, high), (low, high)]
+    corners = np.stack([np.stack([x[:, 0], y[:, 1], high[:, 2]], axis=1) for x, y in sides], axis=1)
+    seen = scene.camera.project(corners.reshape(-1, 3), WIDTH / HEIGHT).reshape(-1, 4, 2)
+    return (seen * [1, -1] + 1) / 2 * [WIDTH, HEIGHT]
+
+
+@pytest.mark.parametrize(
+    ("network", "opened"),
+    [("lenet", ()), ("lenet", ["conv1", "conv2"]), ("resnet18", ()), ("resnet18", ["layer1"]), ("googlenet", ())],
+    ids=str,
+)
+def test_no_label_is_printed_over_a_box_or_another_label_in_the_first_view(network, opened, request):
+    trace = request.getfixturevalue(network)
+    scene = Scene(trace, open=opened, class_names=[f"class {i}" for i in range(trace.layers[-1].shape[0])])
+    quads, fronts = in_picture(scene)[: len(scene.labels)], fronts_in_picture(scene)
+    texts = scene.shares.points[scene.shares.quads[::2]]
+    beside = (scene.camera.project(texts.reshape(-1, 3), WIDTH / HEIGHT) * [1, -1] + 1) / 2 * [WIDTH, HEIGHT]
+    others = [*fronts, *beside.reshape(-1, 4, 2)]
+    assert [
+        (a.text, k)
+        for a, quad in zip(scene.labels, quads, strict=True)
+        for k, x in enumerate(others)
+        if shared(quad, x) > 0.02
+    ] == []
+    pairs = itertools.combinations(range(len(quads)), 2)
+    assert [(i, j) for i, j in pairs if shared(quads[i], quads[j]) > 0.02] == []
+    names = [i for i, label in enumerate(scene.labels) if label.bold]
+    lines = np.linalg.norm(quads[names, 0] - quads[names, 3], axis=1) * 720 / HEIGHT
+    assert lines.min() / LINE > 10  # pixels of a picture of 1280 x 720, of the letters' full height
+    assert len({scene.labels[i].height for i in names}) == 1
 
 
 def test_labels_show_their_texts(lenet):
