@@ -58,6 +58,7 @@ class Explorer(TrameApp):
         for name in rules.TRIGGERS:
             self.ctrl.trigger(name)(getattr(self, name))
         self.state.change(*LOOKS)(self._look_changed)
+        self.state.change("show_field")(lambda **_: self._read_out())
         if isinstance(session, RecordedSession):
             self.timeline = Timeline(self, session)
         if isinstance(session, LabSession):

@@ -25,21 +25,13 @@ from tensorview.training import Hyperparameters, Trainer, open_data
 from tensorview.training.architectures import make_architecture
 
 from .test_access import serious
-from .visit import Visit
+from .visit import Visit, until
 
 pytestmark = pytest.mark.browser
 
 STATE = "(state) => document.querySelector('[data-testid=lab]').dataset.state === state"
 SHOWN = "(step) => document.querySelector('[data-testid=timeline-step]').dataset.step === String(step)"
 LEARNED = "(step) => trame.state.get('lab').text.includes(`step ${step}`)"
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that happens on the server."""
-    end = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < end, "it did not happen within a minute"
-        time.sleep(0.02)
 
 
 class Lab:

@@ -12,6 +12,8 @@ from torch import nn
 
 from tensorview import explore
 
+from .visit import until
+
 pytestmark = pytest.mark.browser
 
 
@@ -80,9 +82,9 @@ def test_what_a_cell_sees_is_outlined_only_when_it_is_asked_for(digits: Any) -> 
     assert "sees" not in said["text"]
     digits.press("toggle-field")
     assert digits.find("toggle-field").get_attribute("aria-pressed") == "true"
+    until(lambda: digits.viewer._explorer.state.show_field)
     digits.point_at(x + 1, y)
-    said = digits.point_at(x, y)
-    assert said["text"].endswith("· sees 16 × 16 of input")
+    assert digits.point_at(x, y)["text"].endswith("· sees 16 × 16 of input")
     after, _ = digits.mesh("lines", "hover")
     assert len(after) > len(before)
     scene = digits.scene

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -76,6 +78,14 @@ READ_OUT = """(() => {
 })()"""
 
 Box = tuple[int, int, int, int]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that happens on the server."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, "it did not happen within a minute"
+        time.sleep(0.02)
 
 
 class Visit:
