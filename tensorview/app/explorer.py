@@ -49,6 +49,7 @@ class Explorer(TrameApp):
         self.hovered: Any = None
         self.handover = Handover()
         self._logged: set[str] = set()
+        self._complaint = ""  # what was last said of an input
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
         self._passes = asyncio.Lock()
         self._completing = False
@@ -143,7 +144,6 @@ class Explorer(TrameApp):
         duration = int(self.state.animation) if milliseconds is None else milliseconds
         message = wire.scene_message(self.session.scene, self.serial)
         self.hovered = None
-        self._read_out()
         self.publish(wire.with_animation(message, old, self.session.scene, duration))
         self._describe()
         self._complete()
@@ -167,9 +167,10 @@ class Explorer(TrameApp):
             try:
                 trace, failure = await self.in_worker(lambda: self.session.run(make_input()))
             except TensorviewError as error:
-                self.say(str(error))
+                self._complain(str(error))
                 return False
-            self.state.message = ""  # of an input that is gone
+            if self._complaint and self.state.message == self._complaint:
+                self.state.message = ""  # of an input that is gone
             old = self.session.scene
             shown = self.session.show(trace, failure)
             if shown.patches is None:
@@ -178,8 +179,13 @@ class Explorer(TrameApp):
                 self.publish(wire.patches_message(shown.patches, self.serial, t, ack))
                 self._describe_values()
             if failure:
-                self.say(failure)
+                self._complain(failure)
             return True
+
+    def _complain(self, message: str) -> None:
+        """Say what is wrong with an input, until one comes that is right."""
+        self.say(message)
+        self._complaint = self.state.message
 
     def _complete(self) -> None:
         """Run the model on its input again, where what is now shown was not kept."""
@@ -297,7 +303,7 @@ class Explorer(TrameApp):
             self._load_pad()
 
     def image_refused(self, reason: str) -> None:
-        self.say(reason)
+        self._complain(reason)
 
     async def show_sample(self, index: int) -> None:
         samples = self.session.subject.samples

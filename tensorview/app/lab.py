@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ from .validators import Validator, choice, data, fields, integer, number, text
 
 if TYPE_CHECKING:
     from .explorer import Explorer
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 THOUSANDS = re.compile(r"[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
@@ -118,7 +121,6 @@ class Lab:
 
     def __init__(self, explorer: Explorer, session: LabSession) -> None:
         self._explorer, self._session, self._trainer = explorer, session, session.trainer
-        self._status: Status | None = None
         self._fields = 0  # grows when a field must show again what holds
         self._data: Data | None = None
         self._data_of = ""
@@ -240,14 +242,20 @@ class Lab:
     async def _follow(self) -> None:
         """Tell the page what the trainer says, and what it trains on."""
         while True:
-            status = self._trainer.status
-            if self._changes(status):
-                self._describe()
-                self._explorer.state.flush()
-            if status.class_names and status.data != self._data_of:
-                self._data_of = status.data
-                self._loading = asyncio.get_running_loop().create_task(self._load_data(status.data))
+            try:
+                self._look()
+            except Exception:  # the next look may go well; this page has no other
+                logger.exception("A look at a trainer failed")
             await asyncio.sleep(POLL_SECONDS)
+
+    def _look(self) -> None:
+        status = self._trainer.status
+        if self._changes(status):
+            self._describe()
+            self._explorer.state.flush()
+        if status.class_names and status.data != self._data_of:
+            self._data_of = status.data
+            self._loading = asyncio.get_running_loop().create_task(self._load_data(status.data))
 
     def _changes(self, status: Status) -> bool:
         """Whether there is anything new to say, the run's own metrics among it."""

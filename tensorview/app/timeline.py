@@ -71,6 +71,7 @@ class Timeline:
         self._seen = self._identity()
         self._judged: int | None = None  # the step whose evaluation the page has
         self._since, self._charted = 0, -CHARTS_SECONDS
+        self._uncharted = False  # whether there is anything that the charts do not show
         self._fault = ""
         self._facts = self._taken_facts = self._facts_of(self._shown)
         self.newest = self._recording.metrics.at(NEWEST)
@@ -228,10 +229,12 @@ class Timeline:
             found["steps"] = self._recording.steps or self._steps
             found["facts"] = self._shown, self._facts_of(self._shown)
             found["newest"] = self._recording.metrics.at(NEWEST)
+            self._uncharted = True
         if (growing := self._recording.growing) != self._growing:
             found["growing"] = growing
         due = monotonic() - self._charted > CHARTS_SECONDS
-        if self._charted < 0 or (due and "steps" in found) or "growing" in found:
+        if self._charted < 0 or (due and self._uncharted) or "growing" in found:
+            self._uncharted = False
             by_epoch = self._explorer.state.curves_over == "epochs"
             found["curves"] = charts(self._recording.metrics, self._steps[-1], self._since, by_epoch)
         judged = max((step for step in self._recording.evaluations if step <= self._shown), default=None)

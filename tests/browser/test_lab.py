@@ -137,7 +137,7 @@ def test_it_trains_until_it_is_paused(opened: Lab) -> None:
     losses = opened.run.metrics.series("loss")[1]
     assert losses[-1] < losses[0]
     page.press("tab-train")
-    page.find("curve-loss").wait_for()
+    page.wait_until("(step) => trame.state.get('curves').find((c) => c.name === 'loss').last === step", step)
     assert page.find("curve-loss").locator("polyline").count() == 2, "in training and held-out"
     assert page.find("number-loss").inner_text() == f"{losses[-1]:.3g}"
 
@@ -179,6 +179,21 @@ def test_a_value_that_cannot_be_is_refused_and_the_field_shows_what_holds(
     page.find("message").get_by_text(said).wait_for()
     assert page.find(f"hyper-{name}").locator("input").input_value() == before
     assert f"{getattr(opened.trainer.status.hyper, name):g}" == before
+
+
+def test_what_is_refused_is_said_for_longer_than_a_step_of_training(opened: Lab) -> None:
+    page = opened.page
+    page.press("tab-train")
+    opened.press("train-start")
+    opened.wait_for("running")
+    opened.type("batch_size", "0")
+    refusal = page.find("message").get_by_text("batch_size is 0")
+    refusal.wait_for()
+    step = int(page.find("timeline-step").get_attribute("data-step"))
+    page.wait_until("(step) => Number(document.querySelector('[data-testid=timeline-step]').dataset.step) > step", step)
+    assert refusal.is_visible()
+    opened.press("train-pause")
+    opened.wait_for("paused")
 
 
 def test_another_example_is_looked_at_at_once(opened: Lab) -> None:
