@@ -10,7 +10,7 @@ import pytest
 
 from tensorview.app import Viewer, explore
 
-from .visit import Visit
+from .visit import Visit, awaited
 
 pytestmark = pytest.mark.browser
 
@@ -123,4 +123,4 @@ LEFT_BEHIND = """async () => {
 
 def test_a_stage_that_is_taken_away_does_nothing_more(visit: Callable[..., Visit], lenet: Viewer) -> None:
     mine = visit(lenet)
-    assert mine.page.evaluate(LEFT_BEHIND) == []
+    assert awaited(mine.page, LEFT_BEHIND) == []

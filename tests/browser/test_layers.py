@@ -11,7 +11,7 @@ from torch import nn
 
 from tensorview import explore
 
-from .visit import Visit
+from .visit import Visit, awaited
 
 pytestmark = pytest.mark.browser
 
@@ -76,7 +76,7 @@ def test_layers_move_to_their_new_places(digits: Visit, milliseconds: int) -> No
     digits.choose(animation=milliseconds)
     digits.page.evaluate(WATCH)
     click(digits, "conv2")
-    times, sums, rests, sizes = np.array(digits.page.evaluate(WATCHED)).T
+    times, sums, rests, sizes = np.array(awaited(digits.page, WATCHED)).T
     moving = sizes > sizes[0]
     under_way = moving & (sums != rests)
     if milliseconds == 0:

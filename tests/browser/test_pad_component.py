@@ -21,6 +21,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
+from .visit import awaited
+
 pytestmark = pytest.mark.browser
 
 WEB = Path(__file__).parents[2] / "tensorview" / "app" / "web"
@@ -35,7 +37,8 @@ SHOWN = """() => {  // opacity in the middle of each of the 28 x 28 cells of the
     const middle = i => (10 * Math.floor(i / 28) + 5) * 280 + 10 * (i % 28) + 5;
     return Array.from({ length: 784 }, (_, i) => data[4 * middle(i) + 3]);
 }"""
-TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+PING = "() => trame.trigger('ping').then(() => trame.trigger('ping'))"
 COLOUR = """document.querySelector("canvas").getContext("2d").getImageData(140, 140, 1, 1).data.join()"""
 MODULE = {
     "serve": {"pad_web": str(WEB)},
@@ -149,8 +152,8 @@ def settle(page: Page, site: Site) -> None:
     seen = -1
     while site.under_way or seen != len(site.calls):
         seen = len(site.calls)
-        page.evaluate(TWO_FRAMES)
-        page.evaluate("trame.trigger('ping').then(() => trame.trigger('ping'))")  # behind what was sent before
+        awaited(page, TWO_FRAMES)
+        awaited(page, PING)  # behind what was sent before
 
 
 def wait_for(page: Page, condition: Callable[[], bool], seconds: float = 15) -> None:
@@ -235,7 +238,7 @@ def test_one_message_at_a_time_and_the_last_stroke_arrives(page: Page, site: Sit
     site.held = True
     started = page.evaluate("performance.now()")
     draw(page, page.get_by_test_id("digit-pad"), (0.2, 0.2), (0.8, 0.3), (0.3, 0.8))
-    page.evaluate(TWO_FRAMES)
+    awaited(page, TWO_FRAMES)
     wait_for(page, lambda: bool(site.calls))
     assert len(site.calls) == 1, "the second waits for the first one's answer"
     site.held = False

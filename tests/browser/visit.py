@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, Response
+from playwright.sync_api import Browser, Frame, Locator, Page, Response
 
 from tensorview.app import Viewer
 from tensorview.app.explorer import LOOKS
@@ -71,6 +71,13 @@ AT_REST = """() => Object.values(stage.surfaces).every(({ mesh, rest }) => {
     return now.length === rest.length && now.every((x, i) => x === rest[i]);
 }) && !stage.hover.inFlight && !stage.hover.event"""
 
+# The browser's debugger holds the promise that it waits for but weakly, and it may be collected as garbage; the page holds
+# it too. And no promise is waited for without end.
+AWAITED = """(argument) => window.awaited = Promise.race([
+    (SCRIPT)(argument),
+    new Promise((_, refuse) => setTimeout(() => refuse(new Error("It was not done within a minute")), 60000)),
+])"""
+
 FREE = "([x, y]) => document.elementFromPoint(x, y)?.closest('[data-testid=stage]') != null"
 READ_OUT = """(() => {
     const element = document.querySelector("[data-testid=readout]");
@@ -86,6 +93,11 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < end, "it did not happen within a minute"
         time.sleep(0.02)
+
+
+def awaited(page: Page | Frame, script: str, argument: Any = None) -> Any:
+    """What an asynchronous function of the page comes to."""
+    return page.evaluate(AWAITED.replace("SCRIPT", script), argument)
 
 
 class Visit:
@@ -146,12 +158,12 @@ class Visit:
     def start_again(self) -> None:
         """As it was when the page was new: what is shown, open, chosen, and where the camera and the pointer are."""
         self.page.mouse.move(SIZE["width"] - 3, SIZE["height"] - 3)
-        self.frame.evaluate(START_AGAIN, START)
+        awaited(self.frame, START_AGAIN, START)
         self.settle()
         self.faults.clear()
 
     def settle(self) -> None:
-        self.frame.evaluate(SETTLE)
+        awaited(self.frame, SETTLE)
         self.frame.wait_for_function(AT_REST)
 
     def find(self, test_id: str) -> Locator:
