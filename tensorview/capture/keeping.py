@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -36,10 +37,10 @@ class Reduced(NamedTuple):
         maps = take_sample(tensor, pick, sample)
         if maps is None:
             return None
-        if maps.device.type == "cpu":  # numpy is the faster one there for one sample
-            held = maps.numpy()
-            greatest = None if keep == "mean" else held.max(0).astype(np.float32, copy=False)
-            return cls(None if keep == "max" else _mean(held), greatest)
+        if maps.device.type == "cpu":
+            # numpy is the faster one there for the maximum of one sample.
+            greatest = None if keep == "mean" else maps.numpy().max(0).astype(np.float32, copy=False)
+            return cls(None if keep == "max" else _mean(maps), greatest)
         mean = None if keep == "max" else maps.mean(0, dtype=torch.float32)
         return cls(mean, None if keep == "mean" else maps.amax(0).float())
 
@@ -48,13 +49,21 @@ class Reduced(NamedTuple):
         return {name: array for name, part in self._asdict().items() if (array := to_array(part)) is not None}
 
 
-def _mean(maps: np.ndarray) -> np.ndarray:
+def _mean(maps: Tensor) -> np.ndarray:
     """float32, over the first axis."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean: np.ndarray = maps.mean(0, dtype=np.float32)
-        if not np.isfinite(mean).all():  # the sum may be beyond float32 where the mean is not
-            mean = maps.mean(0, dtype=np.float64).astype(np.float32)
-    return mean
+    if maps.dtype is not torch.float32 or not len(maps):
+        mean: np.ndarray = maps.numpy().mean(0, dtype=np.float64).astype(np.float32)
+        return mean
+    # A product with 1 / count takes a third of the time of a mean, and no sum goes beyond float32.
+    rows = maps.reshape(len(maps), -1)
+    result = torch.empty(1, rows.shape[1])
+    torch.mm(_shares(len(maps)), rows, out=result)  # into a tensor: autocast leaves float32 what it is then
+    return result.numpy().reshape(maps.shape[1:])
+
+
+@functools.cache
+def _shares(count: int) -> Tensor:
+    return torch.full((1, count), 1 / count)
 
 
 class Wanted:
