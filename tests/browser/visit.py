@@ -71,7 +71,7 @@ AT_REST = """() => Object.values(stage.surfaces).every(({ mesh, rest }) => {
     return now.length === rest.length && now.every((x, i) => x === rest[i]);
 }) && !stage.hover.inFlight && !stage.hover.event"""
 
-# The browser's debugger holds the promise that it waits for but weakly, and it may be collected as garbage; the page holds
+# The debugger of a browser holds what it waits for but weakly, and it may be collected as garbage; the page holds
 # it too. And no promise is waited for without end.
 AWAITED = """(argument) => window.awaited = Promise.race([
     (SCRIPT)(argument),
