@@ -21,19 +21,23 @@ from .training import bare, wait
 
 SECONDS = 6.0
 ROUNDS = 2
-# The intervals between frames, and how many different steps have been shown, from now on.
+# The intervals between frames from now on, and how many scenes are drawn.
 WATCH = """() => {
-    window.watched = { frames: [], steps: new Set() };
+    const watched = { frames: [], scenes: tensorviewTimes.scenes };
+    window.watched = watched;
     let last = performance.now();
     const look = (now) => {
         watched.frames.push(now - last);
-        watched.steps.add(document.querySelector("[data-testid=timeline-step]").dataset.step);
         last = now;
         if (window.watched) requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
 }"""
-WATCHED = "() => { const { frames, steps } = watched; window.watched = null; return [frames, steps.size]; }"
+WATCHED = """() => {
+    const { frames, scenes } = watched;
+    window.watched = null;
+    return [frames, tensorviewTimes.scenes - scenes];
+}"""
 
 
 def watched(page: Any, trainer: Trainer, turn: bool) -> dict[str, float]:
@@ -53,11 +57,11 @@ def watched(page: Any, trainer: Trainer, turn: bool) -> dict[str, float]:
         page.wait_for_timeout(30)
     if turn:
         page.mouse.up()
-    frames, steps = page.evaluate(WATCHED)
+    frames, scenes = page.evaluate(WATCHED)
     took = time.perf_counter() - started
     return {
         "examples_per_s": (trainer.status.examples - before) / took,
-        "scenes_per_s": steps / took,
+        "scenes_per_s": scenes / took,
         "frame_median_ms": median(frames),
         "frame_longest_ms": max(frames),
     }

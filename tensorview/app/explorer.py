@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,6 +50,10 @@ class Explorer(TrameApp):
         self.serial = 1
         self.hovered: Any = None
         self.handover = Handover()
+        # What puts into words what is shown, called by `tell`.
+        self.tellers: list[Callable[[], None]] = [self._describe_values]
+        self._told = -math.inf
+        self._to_tell: asyncio.TimerHandle | None = None
         self._logged: set[str] = set()
         self._complaint = ""  # what was last said of an input
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
@@ -123,6 +129,30 @@ class Explorer(TrameApp):
         self.state.flush()
         self.state.message = self.told(message)
 
+    def tell(self, apart: float = 0.0) -> None:
+        """Say anew all that is said of what is shown, see `describe`."""
+        self.describe(apart, apart)
+        self.state.flush()
+
+    def describe(self, apart: float, latest: float) -> None:
+        """Put into words all that is said of what is shown, for the next flush.
+
+        For a browser, writing a page anew is as much work as drawing the scene.
+
+        Args:
+            apart: seconds that this leaves since the last time; what comes sooner waits.
+            latest: seconds since the last time after which what waits is said, as things then stand.
+        """
+        since = monotonic() - self._told
+        if since >= apart:
+            if self._to_tell is not None:
+                self._to_tell.cancel()
+            self._told, self._to_tell = monotonic(), None
+            for teller in self.tellers:
+                teller()
+        elif self._to_tell is None:
+            self._to_tell = asyncio.get_running_loop().call_later(max(0.0, latest - since), self.tell)
+
     def told(self, sentence: str) -> str:
         """A sentence as the page may have it, without paths; the log has it whole, once."""
         short = without_paths(sentence, self.session.paths)
@@ -152,13 +182,20 @@ class Explorer(TrameApp):
         """Call a function in the worker's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, function)
 
-    async def show(self, make_input: Callable[[], Any], t: float = 0.0, ack: bool = False) -> bool:
+    async def show(
+        self,
+        make_input: Callable[[], Any],
+        t: float = 0.0,
+        ack: bool = False,
+        describe: Callable[[], None] | None = None,
+    ) -> bool:
         """Show a new input.
 
         Args:
             make_input: gives the input; called, like the forward pass, in the worker's thread.
             t: time of the pointer event that caused it, on the page's clock; 0 for none.
             ack: whether the page is to say when it has drawn it.
+            describe: puts what is shown into words.
 
         Returns:
             Whether it is shown; if not, the page says why.
@@ -173,11 +210,12 @@ class Explorer(TrameApp):
                 self.state.message = ""  # of an input that is gone
             old = self.session.scene
             shown = self.session.show(trace, failure)
+            (describe or self._describe_values)()
             if shown.patches is None:
                 self._scene_changed(old, 0)
             else:
                 self.publish(wire.patches_message(shown.patches, self.serial, t, ack))
-                self._describe_values()
+                self.state.flush()  # right behind it, for the same frame
             if failure:
                 self._complain(failure)
             return True

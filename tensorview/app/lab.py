@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,9 @@ TRIGGERS: dict[str, tuple[Validator, ...]] = {
     "lab_data": (text(1000),),
     "lab_architecture": (text(300),),
     "lab_set": (
-        choice("learning_rate", "momentum", "weight_decay", "batch_size", "every", "optimizer"),
+        choice(
+            "learning_rate", "momentum", "weight_decay", "batch_size", "label_smoothing", "cycle", "every", "optimizer"
+        ),
         text(30),
     ),
     "lab_probe": (integer(0, 10**9),),
@@ -79,6 +82,10 @@ class LabSession(RecordedSession):
     @property
     def paths(self) -> tuple[str | os.PathLike[str], ...]:
         return (*super().paths, self.trainer.run_path, self.trainer.status.data)
+
+    @property
+    def is_running(self) -> bool:
+        return self.trainer.status.state == "running"
 
     @property
     def is_drawn(self) -> bool:
@@ -126,7 +133,7 @@ class Lab:
         self._data_of = ""
         self._tried: list[dict[str, Any]] = []
         self._run = ""
-        self._said: list[Any] = []
+        self._said: tuple[Any, Any] = (None, None)
         self._random = np.random.default_rng(0)
         state = explorer.state
         names = dict(ARCHITECTURES)
@@ -139,6 +146,7 @@ class Lab:
         state.lab_examples = NO_EXAMPLES
         state.panel = "data"
         self._describe()
+        explorer.tellers.append(self._describe)
         for name, validators in TRIGGERS.items():
             explorer.ctrl.trigger(name)(getattr(self, name))
             explorer.policy.trigger(name, *validators)
@@ -250,20 +258,22 @@ class Lab:
 
     def _look(self) -> None:
         status = self._trainer.status
-        if self._changes(status):
-            self._describe()
-            self._explorer.state.flush()
+        progress, rest = self._seen(status)
+        if rest != self._said[1]:
+            self._explorer.tell()
+        elif progress != self._said[0]:
+            self._explorer.timeline.tell()
+        self._said = progress, rest
         if status.class_names and status.data != self._data_of:
             self._data_of = status.data
             self._loading = asyncio.get_running_loop().create_task(self._load_data(status.data))
 
-    def _changes(self, status: Status) -> bool:
-        """Whether there is anything new to say, the run's own metrics among it."""
+    def _seen(self, status: Status) -> tuple[Any, Any]:
+        """What there is to say: how far training has come, and the rest, which is said at once."""
         session = self._session
-        said = [status, session.recording.about.get("id"), session.step, session.scene.trace.model_name]
-        said.append(self._explorer.timeline.newest)
-        changed, self._said = said != self._said, said
-        return changed
+        progress = status.step, status.examples, session.step, self._explorer.timeline.newest
+        rest = replace(status, step=0, examples=0, epoch=0.0)
+        return progress, (rest, session.recording.about.get("id"), session.scene.trace.model_name)
 
     async def _load_data(self, spec: str) -> None:
         """The examples to choose from; the trainer has loaded, and perhaps downloaded, the same before."""

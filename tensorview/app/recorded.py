@@ -99,6 +99,11 @@ class RecordedSession(Session):
         return (self.recording.path,)
 
     @property
+    def is_running(self) -> bool:
+        """Whether steps are likely to come soon, as far as is known."""
+        return self.recording.growing
+
+    @property
     def is_drawn(self) -> bool:
         return False
 

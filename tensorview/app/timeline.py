@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import contextlib
 import logging
+import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-GROWING_POLL_SECONDS = 0.15  # a run that grows is seen to change six times a second, and leaves time to train
+GROWING_POLL_SECONDS = 0.17  # a run that grows is seen to change five times a second, and leaves time to train
+# While scenes come one after the other, the words change with a scene, for whose sake the page is drawn anyhow, and no
+# oftener than this; what has no scene of its own waits a little longer for one.
+WORDS_SECONDS, LONGEST_SECONDS = 0.5, 0.7
 CHARTS_SECONDS = 0.5
 NEWEST = 2**62  # later than any step
 DRAWN_SECONDS = 1.0
@@ -75,11 +79,15 @@ class Timeline:
         self._fault = ""
         self._facts = self._taken_facts = self._facts_of(self._shown)
         self.newest = self._recording.metrics.at(NEWEST)
+        self._scene_at = -math.inf
+        self._charts: list[dict[str, Any]] = []
+        self._evaluated: dict[str, Any] | None = None
         state = explorer.state
         state.update({"run_speed": 5, "run_content": session.content, "run_contents": list(session.recording.content)})
-        state.update({"curves": [], "curves_over": "steps", "curves_since": 0, "evaluation": None})
+        state.update({"curves_over": "steps", "curves_since": 0})
         state.update({"run_notes": [], "panel": "run"})
         self._describe()
+        explorer.tellers.append(self._describe)
         for name, validators in TRIGGERS.items():
             explorer.ctrl.trigger(name)(getattr(self, name))
             explorer.policy.trigger(name, *validators)
@@ -170,11 +178,9 @@ class Timeline:
                 serial = self._explorer.serial
                 self._drawn.clear()
                 self._stale = False
-                await self._explorer.show(self._take, ack=True)
-                self._explorer.state.encoding = self._session.scene.look.encoding  # another content may have another
-                self._shown, self._facts = self._taken, self._taken_facts
-                self._describe()
-                self._explorer.state.flush()
+                if not await self._explorer.show(self._take, ack=True, describe=self._describe_shown):
+                    self._describe_shown()
+                    self._explorer.state.flush()
                 if serial == self._explorer.serial:  # else the whole scene was sent
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(self._drawn.wait(), DRAWN_SECONDS)
@@ -252,13 +258,10 @@ class Timeline:
             return None
 
     def _take_in(self, found: dict[str, Any]) -> None:
-        state = self._explorer.state
         if "curves" in found:
-            self._charted = monotonic()
-            state.curves = found["curves"]
+            self._charted, self._charts = monotonic(), found["curves"]
         if "judged" in found:
-            self._judged = found["judged"]
-            state.evaluation = found["evaluation"]
+            self._judged, self._evaluated = found["judged"], found["evaluation"]
         self._steps = found.get("steps", self._steps)
         self._growing = found.get("growing", self._growing)
         self.newest = found.get("newest", self.newest)
@@ -275,8 +278,7 @@ class Timeline:
             self._live = self._growing
         else:
             self._want(self._steps[self._index(self._wanted)])
-        self._describe()
-        state.flush()
+        self.tell()
 
     def _identity(self) -> tuple[Any, int]:
         """Which run is in the directory, and which revision of its traces."""
@@ -295,8 +297,23 @@ class Timeline:
 
     # What the page says --------------------------------------------------------------------------------------------
 
+    def _describe_shown(self) -> None:
+        self._shown, self._facts = self._taken, self._taken_facts
+        self._explorer.state.encoding = self._session.scene.look.encoding  # another content may have another
+        self._explorer.describe(WORDS_SECONDS if self._is_streaming else 0.0, LONGEST_SECONDS)
+        self._scene_at = monotonic()
+
+    def tell(self) -> None:
+        """Put into words how things stand: soon, while a run that grows is followed, and else at once."""
+        self._explorer.tell(LONGEST_SECONDS if self._is_streaming else 0.0)
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._live and self._session.is_running and monotonic() - self._scene_at < LONGEST_SECONDS
+
     def _describe(self) -> None:
         state, steps = self._explorer.state, self._steps
+        state.curves, state.evaluation = self._charts, self._evaluated
         state.run_index = self._index(self._wanted)
         now, size = self._facts
         state.timeline = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import weakref
@@ -17,7 +18,11 @@ from trame_vtk.modules.vtk.serializers import cache
 
 from tensorview.app import explore
 from tensorview.app.explore import lab
+from tensorview.app.explorer import Explorer
+from tensorview.app.server import make_server
+from tensorview.app.session import Session
 from tensorview.errors import TensorviewError
+from tensorview.opening import open_model
 from tensorview.training import Trainer
 
 
@@ -98,3 +103,27 @@ def test_a_lab_that_could_not_be_opened_closes_its_trainer(tmp_path: Path, busy:
         lab(trainer, port=busy, browser=False)
     process.wait(60)
     assert trainer._process is None
+
+
+def test_words_wait_for_one_another_and_are_said_in_the_end() -> None:
+    explorer = Explorer(make_server("tensorview-test-words"), Session(open_model("lenet5")))
+    said: list[str] = []
+    explorer.tellers = [lambda: said.append(explorer.state.message)]
+
+    async def speak() -> None:
+        explorer.describe(60.0, 60.0)
+        assert said == [""], "the first at once"
+        explorer.state.message = "later"
+        explorer.describe(60.0, 0.05)
+        explorer.describe(60.0, 0.05)
+        assert said == [""], "so soon after that"
+        while len(said) < 2:
+            await asyncio.sleep(0.01)
+        explorer.describe(60.0, 0.05)
+        explorer.state.message = "now"
+        explorer.tell()
+        await asyncio.sleep(0.2)
+        assert said == ["", "later", "now"], "what waited is said with what does not"
+
+    asyncio.run(asyncio.wait_for(speak(), 60))
+    explorer.close()

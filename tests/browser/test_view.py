@@ -103,6 +103,12 @@ def drag(visit: Visit, button: str = "left", to: tuple[float, float] = (120, 40)
     visit.settle()
 
 
+def test_the_canvas_is_opaque(digits: Visit) -> None:
+    """A transparent one costs a browser that draws in software a third of every frame."""
+    assert digits.page.evaluate("stage.view.openglRenderWindow.get3DContext().getContextAttributes().alpha") is False
+    assert digits.picture()[300, 3].tolist() == list(digits.scene.theme.background)
+
+
 def test_drag_turns_and_reset_restores(digits: Visit) -> None:
     first = digits.camera()
     drag(digits)

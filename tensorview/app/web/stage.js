@@ -165,7 +165,7 @@
       this.hover = { inFlight: false, event: null };
       this.press = null;
       this.waiting = this.moving = this.frame = 0;
-      window.tensorviewTimes = { frames: this.frames, latencies: this.latencies };
+      window.tensorviewTimes = { frames: this.frames, latencies: this.latencies, scenes: 0 };
     },
     mounted() {
       this.container = this.view.container || this.$el.parentElement;
@@ -275,6 +275,7 @@
         if (serial !== this.serial) return; // of a scene that is on its way, complete
         for (const patch of patches) this.surfaces[patch.page].patch(patch);
         this.draw();
+        window.tensorviewTimes.scenes++;
         this.hover.event = this.hover.last || null;
         this.askHover();
         if (t) requestAnimationFrame(() => push(this.latencies, performance.now() - t));
@@ -519,8 +520,18 @@
     return typeof value === "number" ? value : Array.from(value);
   }
 
+  /** Opaque canvases: vtk.js asks for transparent ones, which a browser blends with what is behind at every frame. */
+  function makeOpaque() {
+    const { getContext } = HTMLCanvasElement.prototype;
+    HTMLCanvasElement.prototype.getContext = function (kind, options) {
+      const opaque = kind.startsWith("webgl") && options ? { ...options, alpha: false } : options;
+      return getContext.call(this, kind, opaque);
+    };
+  }
+
   window.tensorviewStage = {
     install(app) {
+      makeOpaque();
       app.component("TvStage", TvStage);
     },
   };
