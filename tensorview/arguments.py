@@ -18,6 +18,8 @@ HYPERPARAMETERS = (
     ("momentum", float, "from 0 to below 1 (default: 0.9)"),
     ("weight-decay", float, "how much weights are pulled towards zero (default: 0.0001)"),
     ("batch-size", int, "examples in a batch (default: 32)"),
+    ("label-smoothing", float, "how much of the truth is spread over all classes, from 0 to below 1 (default: 0)"),
+    ("cycle", float, "epochs in which the learning rate rises and falls; 0 leaves it (default: 0)"),
     ("every", int, "how many batches come to a recorded step (default: 10)"),
 )
 

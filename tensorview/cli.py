@@ -90,7 +90,7 @@ def train(given: argparse.Namespace) -> None:
     """Serve the training lab until Ctrl-C."""
     wanted = _with_options(SceneFile("lab"), given)
     from .app.explore import lab
-    from .training import Hyperparameters, Trainer
+    from .training import Trainer, usual
 
     names = [name.replace("-", "_") for name, _, _ in HYPERPARAMETERS]
     chosen = {name: value for name in names if (value := getattr(given, name)) is not None}
@@ -98,7 +98,7 @@ def train(given: argparse.Namespace) -> None:
         given.run_path,
         given.data,
         given.architecture,
-        Hyperparameters().changed(**chosen),
+        usual(given.data).changed(**chosen),
         model_spec=given.model,
         weights=given.weights,
         trust=given.trust,

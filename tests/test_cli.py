@@ -323,5 +323,5 @@ def test_the_defaults_that_the_help_names_are_those_of_the_trainer() -> None:
     named = {name: re.search(r"default: ([\w.]+)\)", text) for name, _, text in HYPERPARAMETERS}
     for name, found in named.items():
         if found is not None:
-            assert str(getattr(Hyperparameters(), name.replace("-", "_"))) == found[1]
+            assert f"{getattr(Hyperparameters(), name.replace('-', '_'))}".removesuffix(".0") == found[1]
     assert sum(found is not None for found in named.values()) >= 4

@@ -19,6 +19,8 @@ NUMBERS = (
     ("momentum", "Momentum"),
     ("weight_decay", "Weight decay"),
     ("batch_size", "Batch size"),
+    ("label_smoothing", "Label smoothing"),
+    ("cycle", "Rate's cycle, epochs"),
     ("every", "Show every … batches"),
 )
 SAVE = f"trigger('lab_save'){SAVED}"

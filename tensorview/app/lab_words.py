@@ -37,9 +37,10 @@ def described(status: Status, metrics: Mapping[str, float]) -> dict[str, Any]:
         metrics: the newest of the run.
     """
     numbers = [{"name": "examples", "label": "examples seen", "text": f"{status.examples:,}"}]
+    shown = [*NUMBERS, *((("learning_rate", "learning rate now", ""),) if status.hyper.cycle else ())]
     numbers += [
         {"name": name, "label": label, "text": measured(metrics[name], unit)}
-        for name, label, unit in NUMBERS
+        for name, label, unit in shown
         if name in metrics
     ]
     return {

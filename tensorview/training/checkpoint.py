@@ -128,7 +128,8 @@ def load_into(checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.O
             raise OpenError(f"The checkpoint's optimiser does not fit {type(model).__name__}: {name} differs.")
     model.load_state_dict(checkpoint.weights)
     for name, values in checkpoint.state.items():
-        device = parameters[name].device
-        # Adam's count of steps is a number and stays on the CPU.
-        state = {key: value.to(device) if value.ndim else value for key, value in values.items()}
+        # As the parameter lies in memory, which fused optimisers take for granted; Adam's count of steps is a number
+        # and stays on the CPU.
+        like = parameters[name].detach()
+        state = {k: torch.empty_like(like, dtype=v.dtype).copy_(v) if v.ndim else v for k, v in values.items()}
         optimizer.state[parameters[name]] = state

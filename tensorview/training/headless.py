@@ -9,7 +9,7 @@ from ..errors import OpenError
 from ..runs import Run
 from .building import Recipe, own_name
 from .data import open_data
-from .hyperparameters import Hyperparameters
+from .hyperparameters import Hyperparameters, usual
 from .loop import Loop
 
 
@@ -31,7 +31,7 @@ def train(
         path: the run directory. A run that is there already moves to "lab.1" beside it.
         data: one of `DATA`, or a folder with a folder of images for each class.
         architecture: one of `ARCHITECTURES`.
-        hyper: the hyperparameters.
+        hyper: the hyperparameters; the usual ones of the data by default.
         epochs: how often every training example is seen.
         model_spec: a model of one's own, as `tensorview.opening.open_model` takes it, instead of `architecture`.
         seed: of the weights and of the order of the examples.
@@ -46,7 +46,7 @@ def train(
         MissingExtra: torchvision is not installed.
     """
     recipe = Recipe(architecture if model_spec is None else own_name(model_spec), model_spec, seed=seed)
-    loop = Loop(path, open_data(os.fspath(data)), recipe, hyper or Hyperparameters(), device=device)
+    loop = Loop(path, open_data(os.fspath(data)), recipe, hyper or usual(os.fspath(data)), device=device)
     try:
         while loop.epoch < epochs:
             loop.batch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,11 +82,19 @@ class Health:
         return tuple(found)
 
 
-def gradient_norms(model: nn.Module) -> dict[str, float]:
-    """The Euclidean norm of the gradient of every parameter that has one, by name."""
-    named = [(name, value.grad) for name, value in model.named_parameters() if value.grad is not None]
-    norms = torch._foreach_norm([gradient for _, gradient in named]) if named else []
-    return dict(zip((name for name, _ in named), torch.stack(list(norms)).tolist() if norms else [], strict=True))
+class Norms:
+    """Euclidean norms of a model's parameters and gradients, all in one call, which costs more than the sums do."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._parameters = list(model.named_parameters())
+
+    def __call__(self) -> tuple[dict[str, float], float]:
+        """The norm of the gradient of every parameter that has one, by name; the squares of all parameters, summed."""
+        named = [(name, value.grad) for name, value in self._parameters if value.grad is not None]
+        tensors = [gradient for _, gradient in named] + [value.detach() for _, value in self._parameters]
+        norms = torch.stack(list(torch._foreach_norm(tensors))).tolist() if tensors else []
+        gradients = dict(zip((name for name, _ in named), norms, strict=False))
+        return gradients, math.fsum(norm * norm for norm in norms[len(named) :])
 
 
 def gradient_warnings(norms: dict[str, float]) -> tuple[str, ...]:

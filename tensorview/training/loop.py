@@ -21,14 +21,17 @@ from .building import Recipe
 from .checkpoint import Checkpoint, checkpoint_bytes, load_into
 from .data import Data
 from .evaluating import Judged, evaluate
-from .health import broken_weights, gradient_norms, gradient_warnings
+from .health import Norms, broken_weights, gradient_warnings
 from .hyperparameters import Hyperparameters, apply, make_optimizer
 from .sound import SoundWeights
 from .tally import Tally
 
 SUBSET = 500  # held-out examples that are judged while it runs; all of them at the end of an epoch
 EVALUATE_EVERY = 100  # batches
-SHARE = 0.15  # of the time that recording may take
+JUDGING = 0.03  # of the time that judging may take
+LONGEST = 1.0  # second that the end of an epoch waits to be judged
+SHARE = 0.15  # of the time that recording may take, of a network that takes long
+REST = 0.15  # seconds from one recorded step to the next, of one that does not
 DISK = 512_000_000  # bytes of recorded steps
 MOST_STEPS, FEWEST_STEPS = 2000, 30
 
@@ -108,7 +111,9 @@ class Loop:
         self._order = torch.empty(0, dtype=torch.int64)
         self._tally = Tally(len(self.data.train))
         self._sound = SoundWeights(len(self.data.class_names), self.model, self.optimizer, self.step)
+        self._norms = Norms(self.model)
         self._evaluated, self._turn = self.step, 0
+        self._judged = self._rest = 0.0
         self.probe = self._example(0) if probe is None else probe
         judged = evaluate(self.model, self.data, SUBSET, self._turn)
         assert judged is not None
@@ -126,6 +131,7 @@ class Loop:
             class_names=self.data.class_names,
             first=self.step,
             share=SHARE,
+            rest=REST,
             about=self._about(),
         )
         self._take(judged, whole=False)
@@ -168,7 +174,6 @@ class Loop:
         self._check_batch(hyper.batch_size)
         if hyper.optimizer != self.hyper.optimizer:
             self.optimizer = make_optimizer(self.model.parameters(), hyper)
-        apply(self.optimizer, hyper)
         self.hyper = hyper
         self.recorder.every = hyper.every
 
@@ -223,21 +228,22 @@ class Loop:
         x = self.data.augmentation(x, self._random)
         began = time.perf_counter()
         logits = self.model(x)
-        loss = F.cross_entropy(logits, labels)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.hyper.label_smoothing)
         value = loss.item()
         forward = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norms = gradient_norms(self.model)
         backward = time.perf_counter()
+        norms, squares = self._norms()
         if not math.isfinite(value):
             self._halt(value)
             return value
-        penalty = self._penalty()
+        apply(self.optimizer, self.hyper, self.epoch)
         self.optimizer.step()
         self.step += 1
         self.examples += len(rows)
         right = int((logits.detach().argmax(1) == labels).sum())
+        penalty = self.hyper.weight_decay / 2 * squares
         self._say(value, right, penalty, norms, (forward - began, backward - forward))
         self._look_after(value, norms)
         return value
@@ -249,13 +255,6 @@ class Loop:
             self._order = torch.cat([self._order, more])
         rows, self._order = self._order[:count], self._order[count:]
         return rows
-
-    def _penalty(self) -> float:
-        """What weight decay adds to the loss that is descended, `weight_decay / 2 * sum w^2`, over all parameters."""
-        if not self.hyper.weight_decay:
-            return 0.0
-        norms = torch.stack(list(torch._foreach_norm([value.detach() for value in self.model.parameters()])))
-        return self.hyper.weight_decay / 2 * float(norms.square().sum())
 
     def _say(
         self, loss: float, right: int, penalty: float, norms: dict[str, float], seconds: tuple[float, float]
@@ -270,7 +269,7 @@ class Loop:
             "gradient_norm": math.hypot(*norms.values()),
             "forward_ms": seconds[0] * 1e3 / count,
             "backward_ms": seconds[1] * 1e3 / count,
-            "learning_rate": self.hyper.learning_rate,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
             "examples": self.examples,
             "epoch": self.epoch,
         }
@@ -303,12 +302,15 @@ class Loop:
     # Judging -------------------------------------------------------------------------------------------------------
 
     def evaluate_when_due(self, stop: Callable[[], bool] = lambda: False) -> bool:
-        """Judge on held-out data: all at the end of an epoch, some now and then; returns whether that was done."""
+        """Judge on held-out data: all at the end of an epoch, some now and then; returns whether that was done.
+
+        It waits where it would take more than `JUDGING` of the time; the end of an epoch for `LONGEST` at most.
+        """
+        waited = time.perf_counter() - self._judged
         if self._tally.is_epoch_done:
-            return self.evaluate(whole=True, stop=stop)
-        if self.step - self._evaluated >= EVALUATE_EVERY:
-            return self.evaluate(stop=stop)
-        return False
+            return waited >= min(self._rest, LONGEST) and self.evaluate(whole=True, stop=stop)
+        due = self.step - self._evaluated >= EVALUATE_EVERY
+        return due and waited >= self._rest and self.evaluate(stop=stop)
 
     def evaluate(self, whole: bool = False, stop: Callable[[], bool] = lambda: False) -> bool:
         """Judge on held-out data and record it; returns whether it was not given up.
@@ -317,9 +319,12 @@ class Loop:
             whole: on all of them, which ends an epoch if one is done.
             stop: asked now and then whether to give up.
         """
+        began = time.perf_counter()
         judged = evaluate(self.model, self.data, None if whole else SUBSET, self._turn, stop)
         if judged is not None:
             self._take(judged, whole)
+            self._judged = time.perf_counter()
+            self._rest = (self._judged - began) * (1 / JUDGING - 1)
         return judged is not None
 
     def _take(self, judged: Judged, whole: bool) -> None:

@@ -22,7 +22,7 @@ from ..errors import OpenError
 from .architectures import check_architecture
 from .building import Recipe, own_name
 from .data import check_data
-from .hyperparameters import Hyperparameters
+from .hyperparameters import Hyperparameters, on_other_data, usual
 from .messages import Status, read_message, write_message
 
 CLOSE_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Trainer:
         path: the run directory.
         data: one of `DATA`, or a folder with a folder of images for each class.
         architecture: one of `ARCHITECTURES`.
-        hyper: the hyperparameters to begin with.
+        hyper: the hyperparameters to begin with; the usual ones of the data by default.
         model_spec: a model of one's own, as `tensorview.opening.open_model` takes it, instead of `architecture`.
         weights: a file of weights to begin with, instead of fresh ones.
         trust: load weights or a model from a file that can run code.
@@ -89,7 +89,7 @@ class Trainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._ending: threading.Thread | None = None
         self._closed = False
-        self.status = Status(architecture=name, data=os.fspath(data), hyper=hyper or Hyperparameters())
+        self.status = Status(architecture=name, data=os.fspath(data), hyper=hyper or usual(os.fspath(data)))
         self._spawn()
 
     # Commands ------------------------------------------------------------------------------------------------------
@@ -124,10 +124,13 @@ class Trainer:
                 return
             if self._process is None:
                 self._recipe = self._recipe.with_architecture(architecture or self.status.architecture)
+                before = self.status.data
+                after = before if data is None else os.fspath(data)
                 self.status = replace(
                     self.status,
                     architecture=self._recipe.architecture,
-                    data=self.status.data if data is None else os.fspath(data),
+                    data=after,
+                    hyper=on_other_data(self.status.hyper, before, after),
                 )
                 self._spawn()
                 return

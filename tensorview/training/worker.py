@@ -22,7 +22,7 @@ from ..errors import OpenError, TensorviewError
 from .building import Recipe
 from .checkpoint import Checkpoint, read_checkpoint
 from .data import Data, open_data
-from .hyperparameters import Hyperparameters
+from .hyperparameters import Hyperparameters, on_other_data
 from .inbox import Inbox
 from .loop import Loop
 from .messages import Status, read_message, write_message
@@ -170,13 +170,14 @@ class Worker:
 
     def _begin(self, recipe: Recipe, name: str) -> None:
         """A network with fresh weights, on data that are loaded unless they are there."""
+        hyper = on_other_data(self._hyper, self._data_name, name)
         if self._loop is None:  # then it is said what does not begin
-            self._recipe, self._data_name = recipe, name
+            self._recipe, self._data_name, self._hyper = recipe, name, hyper
         data = self._data
         if data is None or name != self._data_name:
             self._tell(state="loading", message="", progress=None)
             data = open_data(name, self._progress)
-        self._renew(recipe, data, self._hyper)
+        self._renew(recipe, data, hyper)
         self._data, self._data_name = data, name
         self._tell(state="ready", message=" ".join(data.notes), progress=None)
 

@@ -40,8 +40,10 @@ def bars() -> Data:
 
 @pytest.fixture(autouse=True)
 def recording_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which steps are recorded shall not depend on how fast the machine is."""
+    """Which steps are recorded and judged shall not depend on how fast the machine is."""
     monkeypatch.setattr("tensorview.training.loop.SHARE", 1.0)
+    monkeypatch.setattr("tensorview.training.loop.REST", 0.0)
+    monkeypatch.setattr("tensorview.training.loop.JUDGING", 1.0)
 
 
 @pytest.fixture

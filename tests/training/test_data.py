@@ -82,6 +82,25 @@ def test_images_are_mirrored_whole() -> None:
     assert 8 < sum(mirrored) < 32
 
 
+def test_images_are_moved_as_torchs_affine_grid_moves_them() -> None:
+    """All at once, against one by one: the sampled places of a picture of its own coordinates."""
+    rows, columns = torch.meshgrid(
+        torch.linspace(-1, 1, 20) * 19 / 20, torch.linspace(-1, 1, 30) * 29 / 30, indexing="ij"
+    )
+    places = torch.stack([columns, rows]).expand(50, 2, 20, 30)
+    moved = Augmentation(rotation=20, scale=0.2, shift=1)(places, torch.Generator().manual_seed(0))
+    inner = (slice(6, 14), slice(9, 21))  # whose sources are all inside
+    for each in moved:
+        found = each[:, inner[0], inner[1]].flatten(1)
+        known = torch.cat([places[0][:, inner[0], inner[1]].flatten(1), torch.ones(1, found.shape[1])])
+        matrix = torch.linalg.lstsq(known.T, found.T).solution.T
+        grid = torch.nn.functional.affine_grid(matrix[None], [1, 2, 20, 30], align_corners=False)
+        expected = torch.nn.functional.grid_sample(places[:1], grid, align_corners=False)[0]
+        torch.testing.assert_close(each, expected, atol=2e-4, rtol=0)
+    turned = moved[:, 0, 10, 15] - moved[:, 0, 10, 14]
+    assert turned.std() > 0.001, "each by another"
+
+
 @pytest.mark.parametrize("kind", [Augmentation(shift=2), Augmentation(rotation=10), Augmentation(scale=0.1)])
 def test_images_move_no_further_than_they_may(kind: Augmentation) -> None:
     dot = torch.zeros(200, 1, 33, 21)

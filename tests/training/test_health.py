@@ -14,7 +14,7 @@ from tensorview.capture import capture
 from tensorview.training.building import Recipe
 from tensorview.training.data import Data
 from tensorview.training.evaluating import evaluate
-from tensorview.training.health import broken_weights, gradient_norms, gradient_warnings
+from tensorview.training.health import Norms, broken_weights, gradient_warnings
 from tensorview.training.watching import watching
 
 
@@ -120,10 +120,11 @@ def test_gradients_that_explode_are_named(spoil: Callable[[nn.Module], object], 
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     model(torch.ones(1, 2)).sum().backward()
     spoil(model)
-    norms = gradient_norms(model)
+    norms, squares = Norms(model)()
+    assert squares == pytest.approx(sum(float((p.detach() ** 2).sum()) for p in model.parameters()), rel=1e-5)
     assert norms["1.bias"] == pytest.approx(math.sqrt(2))
     assert gradient_warnings(norms) == said
 
 
 def test_a_model_without_gradients_has_no_warnings() -> None:
-    assert gradient_warnings(gradient_norms(nn.Linear(2, 2))) == ()
+    assert gradient_warnings(Norms(nn.Linear(2, 2))()[0]) == ()

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tensorview.errors import OpenError
-from tensorview.training import LEARNING_RATES, OPTIMIZERS, Hyperparameters
-from tensorview.training.hyperparameters import apply, make_optimizer
+from tensorview.training import LEARNING_RATES, OPTIMIZERS, Hyperparameters, usual
+from tensorview.training.hyperparameters import apply, make_optimizer, on_other_data
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,10 @@ from tensorview.training.hyperparameters import apply, make_optimizer
         ("momentum", 1.0),
         ("momentum", -0.1),
         ("weight_decay", -1e-4),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
+        ("cycle", -1),
+        ("cycle", math.nan),
         ("optimizer", "sdg"),
     ],
 )
@@ -57,6 +61,33 @@ def test_another_optimizer_brings_its_usual_learning_rate() -> None:
     assert Hyperparameters().changed(optimizer="adam").learning_rate == LEARNING_RATES["adam"]
     assert Hyperparameters().changed(optimizer="adam", learning_rate=0.5).learning_rate == 0.5
     assert Hyperparameters(learning_rate=0.3).changed(optimizer="sgd").learning_rate == 0.3
+
+
+def test_the_learning_rate_goes_in_cycles_of_torchs_shape() -> None:
+    hyper = Hyperparameters(learning_rate=0.2, cycle=2.0)
+    count = 20_000
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=count, cycle_momentum=False)
+    for k in range(count):
+        if k % 500 == 0:
+            expected = optimizer.param_groups[0]["lr"]
+            assert hyper.learning_rate_at(2.0 * k / count) == pytest.approx(expected, abs=1e-4)
+            assert hyper.learning_rate_at(6.0 + 2.0 * k / count) == pytest.approx(expected, abs=1e-4)
+        if k < count - 1:
+            optimizer.step()
+            schedule.step()
+    assert hyper.learning_rate_at(1.999999) < 1e-6
+    assert Hyperparameters(learning_rate=0.2).learning_rate_at(1.999999) == 0.2
+
+
+def test_data_bring_their_usual_hyperparameters_unless_others_were_chosen() -> None:
+    assert usual("digits") == usual("pictures/of/mine") == Hyperparameters()
+    assert usual("mnist") != usual("digits")
+    assert on_other_data(usual("digits"), "digits", "mnist") == usual("mnist")
+    assert on_other_data(usual("mnist"), "mnist", "digits") == Hyperparameters()
+    chosen = Hyperparameters(batch_size=7)
+    assert on_other_data(chosen, "digits", "mnist") is chosen
+    assert on_other_data(usual("digits"), "mnist", "mnist") == Hyperparameters()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -71,6 +71,31 @@ def test_a_batch_is_what_torch_does_by_hand(tmp_path: Path, bars: Data) -> None:
     loop.close()
 
 
+def test_smoothed_labels_and_a_cycle_are_what_torch_does_by_hand(tmp_path: Path, bars: Data) -> None:
+    hyper = Hyperparameters(
+        batch_size=9, learning_rate=0.5, momentum=0.0, weight_decay=0.0, label_smoothing=0.2, cycle=0.5
+    )
+    loop = Loop(tmp_path, bars, Recipe("mlp", seed=3), hyper)
+    twin, _ = Recipe("mlp", seed=3).build(bars)
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(3))
+    for k in range(5):
+        rate = hyper.learning_rate_at(k / 10)
+        out = twin(bars.train.pixels[order[9 * k : 9 * k + 9]].float() / 255)
+        truth = F.one_hot(bars.train.labels[order[9 * k : 9 * k + 9]], 3) * 0.8 + 0.2 / 3
+        loss = -(out.log_softmax(1) * truth).sum(1).mean()
+        gradients = torch.autograd.grad(loss, list(twin.parameters()))
+        loop.batch()
+        said = run_of(loop).metrics.at(k + 1)
+        assert said["loss"] == pytest.approx(loss.item(), rel=1e-4)
+        assert said["learning_rate"] == pytest.approx(rate, rel=1e-5)
+        with torch.no_grad():
+            for value, gradient in zip(twin.parameters(), gradients, strict=True):
+                value -= rate * gradient
+    for mine, theirs in zip(loop.model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    loop.close()
+
+
 def test_every_epoch_has_every_example_once_and_no_batch_is_cut_short(loop: Loop) -> None:
     loop.set(batch_size=25)
     drawn = [loop._draw(25) for _ in range(18)]  # five epochs of 90
@@ -135,6 +160,17 @@ def test_an_epoch_ends_with_all_held_out_examples(loop: Loop) -> None:
         assert loop.evaluate_when_due() == (k == 2)
     assert loop.epoch == 1.0
     assert run_of(loop).evaluation(3).count == 36
+
+
+def test_judging_takes_little_of_the_time(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorview.training.loop.JUDGING", 1e-9)
+    loop.evaluate()
+    loop.set(batch_size=90)
+    loop.batch()
+    assert not loop.evaluate_when_due(), "so soon after the last"
+    monkeypatch.setattr("tensorview.training.loop.LONGEST", 0.0)
+    assert loop.evaluate_when_due(), "the end of an epoch does not wait for ever"
+    assert run_of(loop).evaluation(1).count == 36
 
 
 def test_an_evaluation_gives_way(loop: Loop) -> None:
@@ -231,9 +267,8 @@ def test_a_file_of_weights_alone_is_a_checkpoint_without_a_step(tmp_path: Path, 
     from safetensors.torch import save
 
     model, _ = Recipe(seed=5).build(bars)
-    loop = Loop(
-        tmp_path, bars, Recipe(), Hyperparameters(batch_size=8), checkpoint=read_checkpoint(save(model.state_dict()))
-    )
+    content = save({name: value.contiguous() for name, value in model.state_dict().items()})
+    loop = Loop(tmp_path, bars, Recipe(), Hyperparameters(batch_size=8), checkpoint=read_checkpoint(content))
     assert loop.step == 0
     assert torch.equal(loop.model.conv1.weight, model.conv1.weight)
     loop.close()
