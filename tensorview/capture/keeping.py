@@ -57,12 +57,13 @@ def _mean(maps: Tensor) -> np.ndarray:
     # A product with 1 / count takes a third of the time of a mean, and no sum goes beyond float32.
     rows = maps.reshape(len(maps), -1)
     result = torch.empty(1, rows.shape[1])
-    torch.mm(_shares(len(maps)), rows, out=result)  # into a tensor: autocast leaves float32 what it is then
+    torch.mm(equal_shares(len(maps)), rows, out=result)  # into a tensor: autocast leaves float32 what it is then
     return result.numpy().reshape(maps.shape[1:])
 
 
 @functools.cache
-def _shares(count: int) -> Tensor:
+def equal_shares(count: int) -> Tensor:
+    """(1, count) float32: what maps are multiplied with for their mean."""
     return torch.full((1, count), 1 / count)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
-from .keeping import Keep, Reduced
+from .keeping import Keep, Reduced, equal_shares
 from .layers import Layer, ModuleInfo
 from .trace import Trace
 from .values import Pick, to_array
@@ -47,6 +47,7 @@ class Plain(NamedTuple):
         node, shape, dtype: as in `Output`.
         part: the shape of one sample.
         start, stop: where it lies in the array that holds all such values of a pass; -1 if they are not kept.
+        shares: (1, C) of 1 / C where the mean of C maps is kept instead of all.
     """
 
     node: int
@@ -55,6 +56,15 @@ class Plain(NamedTuple):
     part: tuple[int, ...]
     start: int = -1
     stop: int = -1
+    shares: Tensor | None = None
+
+
+    def placed(self, kept: Keep, start: int) -> Plain | None:
+        """The same, copied to `start`; None where that takes the long way."""
+        maps, *place = self.part or (0,)
+        if kept == "mean" and maps:
+            return self._replace(start=start, stop=start + math.prod(place), shares=equal_shares(maps))
+        return self._replace(start=start, stop=start + math.prod(self.part)) if kept == "exact" else None
 
 
 class Step(NamedTuple):
@@ -66,7 +76,7 @@ class Step(NamedTuple):
         position: the function's number among the torch functions called outside of layers, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
-        plain: the output again, where it is a plain one that is not reduced.
+        plain: the output again, where it is a plain one.
         maps: the node of its attention maps, -1 where there are none.
         listens: whether these are kept.
     """
@@ -153,11 +163,9 @@ class Plan(NamedTuple):
         room = 0
         for step in self.found:
             outputs, plain = chosen(step.outputs), step.plain
-            if plain is not None and outputs[0].kept not in (None, "exact"):
-                plain = None
-            elif plain is not None and outputs[0].kept:
-                plain = plain._replace(start=room, stop=room + math.prod(plain.part))
-                room = plain.stop
+            if plain is not None and (kept := outputs[0].kept):
+                plain = plain.placed(kept, room)
+                room = room if plain is None else plain.stop
             steps.append(step._replace(outputs=outputs, plain=plain, listens=step.maps in keeps))
         # A returned tensor that is a layer's own is kept there.
         own = {output.node for step in self.found for output in step.outputs} | {o.node for o in self.inputs}
@@ -180,6 +188,8 @@ class Plan(NamedTuple):
 
 
 def _filled(layer: Layer, copied: Copied) -> Layer:
+    if copied is None:
+        return layer
     if isinstance(copied, Attention):
         return layer.deferred(copied.to_cpu().computed)
     if isinstance(copied, Reduced):
