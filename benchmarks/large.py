@@ -25,7 +25,7 @@ from tensorview.scene import Scene
 from .capture import lenet
 
 SIDE = 224
-PAIRS = 15
+PAIRS = 31
 # A process of its own, since the peak is that of the process: of the passes alone, or of a session with passes.
 PEAK = """
 import resource, sys, torch

@@ -58,7 +58,6 @@ class Plain(NamedTuple):
     stop: int = -1
     shares: Tensor | None = None
 
-
     def placed(self, kept: Keep, start: int) -> Plain | None:
         """The same, copied to `start`; None where that takes the long way."""
         maps, *place = self.part or (0,)

@@ -150,3 +150,63 @@ def test_gradients_inside_the_forward_do_no_harm():
         np.testing.assert_array_equal(trace["output"].values, model.fc.weight[0].detach().numpy())
     assert tracer.full == 1
     assert model.fc.weight.grad is None
+
+
+@pytest.mark.parametrize("way", ["hook", "pre-hook", "global hook", "own forward", "own call", "scripted"])
+def test_what_others_have_put_around_a_module_is_in_every_pass(way):
+    """The second pass stands in for the `forward` of modules that have nothing of the kind."""
+
+    class Doubled(nn.Linear):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    model = nn.Sequential(Doubled(3, 4) if way == "own call" else nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    first = model[0]
+    handle = None
+    if way == "hook":
+        first.register_forward_hook(lambda module, args, out: 2 * out)
+    elif way == "pre-hook":
+        first.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+    elif way == "global hook":
+        handle = nn.modules.module.register_module_forward_hook(
+            lambda module, args, out: 2 * out if module is first else None
+        )
+    elif way == "own forward":
+        plain = first.forward
+        first.forward = lambda x: 2 * plain(x)
+    elif way == "scripted":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model[0] = torch.jit.script(first)
+    kept = dict(first.__dict__)
+    try:
+        tracer = Counted(model)
+        for _ in range(3):
+            x = torch.rand(1, 3)
+            with torch.no_grad():
+                expected = model(x)[0].numpy()
+            np.testing.assert_allclose(tracer(x)["2"].values, expected, rtol=1e-6)
+        assert tracer.full == 1, "all others followed the plan"
+    finally:
+        if handle is not None:
+            handle.remove()
+    assert first.__dict__ == kept
+    assert all("forward" not in module.__dict__ for module in model[1:])
+
+
+def test_a_module_has_its_own_forward_again_after_a_pass_that_fails():
+    class Picky(nn.Module):
+        def forward(self, x):
+            if x.sum() < 0:
+                raise ValueError("too small")
+            return x + 1
+
+    model = nn.Sequential(nn.Linear(3, 3), Picky(), nn.Linear(3, 2))
+    nn.init.eye_(model[0].weight)
+    nn.init.zeros_(model[0].bias)
+    tracer = Tracer(model)
+    tracer(torch.ones(1, 3))
+    with pytest.raises(CaptureError, match="too small"):
+        tracer(-torch.ones(1, 3))
+    assert all("forward" not in module.__dict__ for module in model.modules())
+    assert tracer(torch.ones(1, 3))["1"].values.tolist() == [2, 2, 2]
