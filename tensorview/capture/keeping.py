@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -54,17 +53,20 @@ def _mean(maps: Tensor) -> np.ndarray:
     if maps.dtype is not torch.float32 or not len(maps):
         mean: np.ndarray = maps.numpy().mean(0, dtype=np.float64).astype(np.float32)
         return mean
-    # A product with 1 / count takes a third of the time of a mean, and no sum goes beyond float32.
-    rows = maps.reshape(len(maps), -1)
-    result = torch.empty(1, rows.shape[1])
-    torch.mm(equal_shares(len(maps)), rows, out=result)  # into a tensor: autocast leaves float32 what it is then
+    result = torch.empty(math.prod(maps.shape[1:]))
+    average(maps.reshape(len(maps), -1), result)
     return result.numpy().reshape(maps.shape[1:])
 
 
-@functools.cache
-def equal_shares(count: int) -> Tensor:
-    """(1, count) float32: what maps are multiplied with for their mean."""
-    return torch.full((1, count), 1 / count)
+def average(maps: Tensor, result: Tensor) -> None:
+    """Write the mean of `maps`, (C, N) float32, into `result`, (N,) float32.
+
+    Operations that are given a tensor for their result are let alone by autocast.
+    """
+    torch.mean(maps, 0, out=result)
+    means = result.numpy()
+    if not math.isfinite(np.dot(means, means)):  # a sum may be beyond float32 where the mean is not
+        torch.mm(torch.full((1, len(maps)), 1 / len(maps)), maps, out=result[None])
 
 
 class Wanted:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
-from .keeping import Keep, Reduced, equal_shares
+from .keeping import Keep, Reduced
 from .layers import Layer, ModuleInfo
 from .trace import Trace
 from .values import Pick, to_array
@@ -47,7 +47,7 @@ class Plain(NamedTuple):
         node, shape, dtype: as in `Output`.
         part: the shape of one sample.
         start, stop: where it lies in the array that holds all such values of a pass; -1 if they are not kept.
-        shares: (1, C) of 1 / C where the mean of C maps is kept instead of all.
+        averaged: whether the mean of the maps is kept instead of all.
     """
 
     node: int
@@ -56,13 +56,13 @@ class Plain(NamedTuple):
     part: tuple[int, ...]
     start: int = -1
     stop: int = -1
-    shares: Tensor | None = None
+    averaged: bool = False
 
     def placed(self, kept: Keep, start: int) -> Plain | None:
         """The same, copied to `start`; None where that takes the long way."""
         maps, *place = self.part or (0,)
         if kept == "mean" and maps:
-            return self._replace(start=start, stop=start + math.prod(place), shares=equal_shares(maps))
+            return self._replace(start=start, stop=start + math.prod(place), averaged=True)
         return self._replace(start=start, stop=start + math.prod(self.part)) if kept == "exact" else None
 
 

@@ -15,7 +15,7 @@ from torch.nn.modules import module as torch_module
 
 from .aside import AsideMode
 from .attention import Attention, Listener, heard_in
-from .keeping import Reduced
+from .keeping import Reduced, average
 from .plan import Copied, Output, Plan, Step
 from .room import Rooms
 from .trace import Trace
@@ -137,10 +137,10 @@ class Replay:
             and out.dtype is plain[2]
             and (fed_by < 0 or (args and id(args[0]) == self._ids[fed_by]))
         ):
-            node, _, _, part, start, stop, shares = plain
+            node, _, _, part, start, stop, averaged = plain
             self._ids[node] = id(out)
-            if shares is not None:
-                torch.mm(shares, out[self._sample].reshape(part[0], -1), out=self._room_of_torch[None, start:stop])
+            if averaged:
+                average(out[self._sample].reshape(part[0], -1), self._room_of_torch[start:stop])
                 self._copied[node] = Reduced(self._room[start:stop].reshape(part[1:]), None)
             elif start >= 0:
                 self._copied[node] = values = self._room[start:stop].reshape(part)

@@ -28,8 +28,8 @@ from .tally import Tally
 
 SUBSET = 500  # held-out examples that are judged while it runs; all of them at the end of an epoch
 EVALUATE_EVERY = 100  # batches
-JUDGING = 0.03  # of the time that judging may take
-LONGEST = 1.0  # second that the end of an epoch waits to be judged
+JUDGING = 0.02  # of the time that judging may take
+LONGEST = 1.5  # seconds that the end of an epoch waits to be judged
 SHARE = 0.15  # of the time that recording may take, of a network that takes long
 REST = 0.15  # seconds from one recorded step to the next, of one that does not
 DISK = 512_000_000  # bytes of recorded steps
