@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-GROWING_POLL_SECONDS = 0.17  # a run that grows is seen to change five times a second, and leaves time to train
+GROWING_POLL_SECONDS = 0.18  # a run that grows is seen to change five times a second, and leaves time to train
 # While scenes come one after the other, the words change with a scene, for whose sake the page is drawn anyhow, and no
 # oftener than this; what has no scene of its own waits a little longer for one.
 WORDS_SECONDS, LONGEST_SECONDS = 0.5, 0.7
