@@ -195,7 +195,7 @@ class Explorer(TrameApp):
             make_input: gives the input; called, like the forward pass, in the worker's thread.
             t: time of the pointer event that caused it, on the page's clock; 0 for none.
             ack: whether the page is to say when it has drawn it.
-            describe: puts what is shown into words.
+            describe: puts what is shown into words; by default what it shows at once.
 
         Returns:
             Whether it is shown; if not, the page says why.
@@ -210,10 +210,12 @@ class Explorer(TrameApp):
                 self.state.message = ""  # of an input that is gone
             old = self.session.scene
             shown = self.session.show(trace, failure)
-            (describe or self._describe_values)()
             if shown.patches is None:
                 self._scene_changed(old, 0)
+                if describe is not None:
+                    describe()
             else:
+                (describe or self._describe_values)()
                 self.publish(wire.patches_message(shown.patches, self.serial, t, ack))
                 self.state.flush()  # right behind it, for the same frame
             if failure:

@@ -233,7 +233,7 @@ class Replay:
 
 
 def _has_hooks_for_all() -> bool:
-    """Whether there are hooks that are called for every module, after its `forward`."""
+    """Whether there are hooks that torch calls before or after the `forward` of every module."""
     return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
 
 

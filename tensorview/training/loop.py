@@ -243,7 +243,8 @@ class Loop:
         self.step += 1
         self.examples += len(rows)
         right = int((logits.detach().argmax(1) == labels).sum())
-        penalty = self.hyper.weight_decay / 2 * squares
+        # What weight decay adds to the loss that is descended; the sum may be infinite.
+        penalty = self.hyper.weight_decay / 2 * squares if self.hyper.weight_decay else 0.0
         self._say(value, right, penalty, norms, (forward - began, backward - forward))
         self._look_after(value, norms)
         return value

@@ -22,7 +22,8 @@ from tensorview.app.explorer import Explorer
 from tensorview.app.server import make_server
 from tensorview.app.session import Session
 from tensorview.errors import TensorviewError
-from tensorview.opening import open_model
+from tensorview.opening import InputSpec, Subject, open_model
+from tensorview.scene.picking import Hit
 from tensorview.training import Trainer
 
 
@@ -126,4 +127,26 @@ def test_words_wait_for_one_another_and_are_said_in_the_end() -> None:
         assert said == ["", "later", "now"], "what waited is said with what does not"
 
     asyncio.run(asyncio.wait_for(speak(), 60))
+    explorer.close()
+
+
+def test_what_is_pointed_at_is_forgotten_with_the_scene_that_it_was_in() -> None:
+    class Fork(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(4, 3), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.left(x) if x.sum() > 0 else self.right(x)
+
+    x = torch.ones(1, 4)
+    explorer = Explorer(
+        make_server("tensorview-test-fork"), Session(Subject("fork", Fork().eval(), InputSpec((4,))), x)
+    )
+    explorer.publish = lambda message: None
+    explorer.hovered = Hit("left", 1, 0, 0, 0, 0, 1.0)
+    assert asyncio.run(explorer.show(lambda: -x))
+    assert [layer.name for layer in explorer.session.scene.trace.layers] == ["right"]
+    assert explorer.hovered is None
+    assert explorer.state.readout is None
     explorer.close()
