@@ -19,7 +19,7 @@ from tensorview.app.explore import lab as open_lab
 from tensorview.training import Trainer
 
 SIZE = {"width": 1440, "height": 860}
-STEPS = 400
+STEPS = 800
 
 
 def playground() -> Image.Image:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +24,7 @@ from .paths import without_paths
 from .recorded import RecordedSession
 from .session import Session
 from .timeline import Timeline
+from .words import Words
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +49,7 @@ class Explorer(TrameApp):
         self.serial = 1
         self.hovered: Any = None
         self.handover = Handover()
-        # What puts into words what is shown, called by `tell`.
-        self.tellers: list[Callable[[], None]] = [self._describe_values]
-        self._told = -math.inf
-        self._to_tell: asyncio.TimerHandle | None = None
+        self.words = Words(self._describe_values, self.state.flush)
         self._logged: set[str] = set()
         self._complaint = ""  # what was last said of an input
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="tensorview-forward")
@@ -128,30 +124,6 @@ class Explorer(TrameApp):
         self.state.message = ""
         self.state.flush()
         self.state.message = self.told(message)
-
-    def tell(self, apart: float = 0.0) -> None:
-        """Say anew all that is said of what is shown, see `describe`."""
-        self.describe(apart, apart)
-        self.state.flush()
-
-    def describe(self, apart: float, latest: float) -> None:
-        """Put into words all that is said of what is shown, for the next flush.
-
-        For a browser, writing a page anew is as much work as drawing the scene.
-
-        Args:
-            apart: seconds that this leaves since the last time; what comes sooner waits.
-            latest: seconds since the last time after which what waits is said, as things then stand.
-        """
-        since = monotonic() - self._told
-        if since >= apart:
-            if self._to_tell is not None:
-                self._to_tell.cancel()
-            self._told, self._to_tell = monotonic(), None
-            for teller in self.tellers:
-                teller()
-        elif self._to_tell is None:
-            self._to_tell = asyncio.get_running_loop().call_later(max(0.0, latest - since), self.tell)
 
     def told(self, sentence: str) -> str:
         """A sentence as the page may have it, without paths; the log has it whole, once."""

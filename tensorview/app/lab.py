@@ -146,7 +146,7 @@ class Lab:
         state.lab_examples = NO_EXAMPLES
         state.panel = "data"
         self._describe()
-        explorer.tellers.append(self._describe)
+        explorer.words.tellers.append(self._describe)
         for name, validators in TRIGGERS.items():
             explorer.ctrl.trigger(name)(getattr(self, name))
             explorer.policy.trigger(name, *validators)
@@ -260,7 +260,7 @@ class Lab:
         status = self._trainer.status
         progress, rest = self._seen(status)
         if rest != self._said[1]:
-            self._explorer.tell()
+            self._explorer.words.tell()
         elif progress != self._said[0]:
             self._explorer.timeline.tell()
         self._said = progress, rest

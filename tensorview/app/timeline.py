@@ -87,7 +87,7 @@ class Timeline:
         state.update({"curves_over": "steps", "curves_since": 0})
         state.update({"run_notes": [], "panel": "run"})
         self._describe()
-        explorer.tellers.append(self._describe)
+        explorer.words.tellers.append(self._describe)
         for name, validators in TRIGGERS.items():
             explorer.ctrl.trigger(name)(getattr(self, name))
             explorer.policy.trigger(name, *validators)
@@ -300,12 +300,12 @@ class Timeline:
     def _describe_shown(self) -> None:
         self._shown, self._facts = self._taken, self._taken_facts
         self._explorer.state.encoding = self._session.scene.look.encoding  # another content may have another
-        self._explorer.describe(WORDS_SECONDS if self._is_streaming else 0.0, LONGEST_SECONDS)
+        self._explorer.words.describe(WORDS_SECONDS if self._is_streaming else 0.0, LONGEST_SECONDS)
         self._scene_at = monotonic()
 
     def tell(self) -> None:
         """Put into words how things stand: soon, while a run that grows is followed, and else at once."""
-        self._explorer.tell(LONGEST_SECONDS if self._is_streaming else 0.0)
+        self._explorer.words.tell(LONGEST_SECONDS if self._is_streaming else 0.0)
 
     @property
     def _is_streaming(self) -> bool:

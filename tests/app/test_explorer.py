@@ -21,8 +21,9 @@ from tensorview.app.explore import lab
 from tensorview.app.explorer import Explorer
 from tensorview.app.server import make_server
 from tensorview.app.session import Session
+from tensorview.app.words import Words
 from tensorview.errors import TensorviewError
-from tensorview.opening import InputSpec, Subject, open_model
+from tensorview.opening import InputSpec, Subject
 from tensorview.scene.picking import Hit
 from tensorview.training import Trainer
 
@@ -107,27 +108,27 @@ def test_a_lab_that_could_not_be_opened_closes_its_trainer(tmp_path: Path, busy:
 
 
 def test_words_wait_for_one_another_and_are_said_in_the_end() -> None:
-    explorer = Explorer(make_server("tensorview-test-words"), Session(open_model("lenet5")))
-    said: list[str] = []
-    explorer.tellers = [lambda: said.append(explorer.state.message)]
+    now, said, sent = "", [], []
+    words = Words(lambda: said.append(now), lambda: sent.append(len(said)))
 
     async def speak() -> None:
-        explorer.describe(60.0, 60.0)
-        assert said == [""], "the first at once"
-        explorer.state.message = "later"
-        explorer.describe(60.0, 0.05)
-        explorer.describe(60.0, 0.05)
+        nonlocal now
+        words.describe(60.0, 60.0)
+        assert (said, sent) == ([""], []), "the first at once"
+        now = "later"
+        words.describe(60.0, 0.05)
+        words.describe(60.0, 0.05)
         assert said == [""], "so soon after that"
         while len(said) < 2:
             await asyncio.sleep(0.01)
-        explorer.describe(60.0, 0.05)
-        explorer.state.message = "now"
-        explorer.tell()
+        assert sent == [2], "what has waited is sent by itself"
+        words.describe(60.0, 0.05)
+        now = "now"
+        words.tell()
         await asyncio.sleep(0.2)
         assert said == ["", "later", "now"], "what waited is said with what does not"
 
     asyncio.run(asyncio.wait_for(speak(), 60))
-    explorer.close()
 
 
 def test_what_is_pointed_at_is_forgotten_with_the_scene_that_it_was_in() -> None:
