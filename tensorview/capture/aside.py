@@ -7,6 +7,10 @@ from types import TracebackType
 import torch
 from torch.overrides import TorchFunctionMode
 
+_stacked = torch._C._len_torch_function_stack
+_push = torch._C._push_on_torch_function_stack
+_pop = torch._C._pop_torch_function_stack
+
 
 class AsideMode(TorchFunctionMode):
     """A mode that sees no functions inside a layer, which are the layer's own affair.
@@ -20,16 +24,16 @@ class AsideMode(TorchFunctionMode):
 
     def put_aside(self) -> None:
         """See nothing until `take_up`; where the model has set a mode of its own above this one, go on as before."""
-        if not self._aside and torch._C._len_torch_function_stack():
-            top = torch._C._pop_torch_function_stack()
+        if not self._aside and _stacked():
+            top = _pop()
             self._aside = top is self
             if not self._aside:
-                torch._C._push_on_torch_function_stack(top)
+                _push(top)
 
     def take_up(self) -> None:
         """See functions again."""
         if self._aside:
-            torch._C._push_on_torch_function_stack(self)
+            _push(self)
             self._aside = False
 
     def __exit__(

@@ -13,7 +13,7 @@ from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
 from .kinds import AXIS_MOVES, CONSTANTS, function_kind, function_name
 from .ledger import Ledger
-from .plan import Node, Step
+from .plan import Node, Step, is_plain
 from .provenance import NOT_DIRECT, Sources, version
 from .values import tensors_in
 
@@ -114,7 +114,7 @@ class FunctionWatch(AsideMode):
         else:
             if any(out is tensor for tensor in unchanged):  # as dropout does in eval mode
                 out = out.detach()
-            sources = (self._record(call, kind, next(tensors_in(out)), attention),)
+            sources = (self._record(call, kind, out, attention),)
         for tensor in changed:
             provenance.written(tensor, sources)
         for position, tensor in enumerate(tensors_in(out)):
@@ -132,15 +132,16 @@ class FunctionWatch(AsideMode):
             return None if before == after else kind
         return kind
 
-    def _record(self, call: Call, kind: str, tensor: Tensor, attention: Attention | None) -> int:
+    def _record(self, call: Call, kind: str, out: Any, attention: Attention | None) -> int:
         info = function_info(call.name, call.func, call.args, call.kwargs, self._parameters)
         base = self._recorder.name_of(call.name)
         node = Node(base, kind, call.name, self._recorder.owner, call.sources, info, function=True)
-        output = self._ledger.add(node, tensor)
+        output = self._ledger.add(node, next(tensors_in(out)))
         maps, listens = -1, False
         if attention is not None:
             looked_at = self._ledger.provenance.of_all(call.given[:2])  # query and key
             further = Node(base, kind, call.name, self._recorder.owner, looked_at, info, True, output.node, SUFFIX)
             maps, listens = self._ledger.add_attention(further, attention, None)
-        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), None, maps, listens))
+        plain = maps < 0 and is_plain(out, output)
+        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), plain, maps, listens))
         return output.node

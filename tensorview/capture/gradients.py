@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from .keeping import Reduced
 from .plan import Copied, Output, Plan
 from .replay import Replay
 from .room import Rooms
+from .standing import StandIns
 from .trace import Trace
 from .values import cloned, copy_sample, tensors_in
 
@@ -66,8 +66,9 @@ class GradientPass(Replay):
     __slots__ = ("_edges", "_loss", "_taken")
 
     def __init__(self, plan: Plan, sample: int, loss: Loss) -> None:
-        steps = tuple(step._replace(plain=None, listens=False) for step in plan.steps)
-        super().__init__(plan._replace(steps=steps, room=0), sample, Rooms())
+        steps = tuple(step._replace(listens=False) for step in plan.steps)
+        plan = plan._replace(steps=steps, plains=(None,) * len(steps), places=())
+        super().__init__(plan, sample, Rooms(), StandIns(plan.modules))
         self._loss = loss
         self._edges: dict[int, tuple[GradientEdge, Output]] = {}
         self._taken: set[GradientEdge] = set()
@@ -82,11 +83,9 @@ class GradientPass(Replay):
         args, kwargs = cloned(args, _followed), cloned(kwargs, _followed)
         return super().run(model, list(tensors_in((args, kwargs))), args, kwargs)
 
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
-        if get_ident() != self._thread:
-            return None
+    def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
         out = self._handed_on(out)
-        super()._leave(module, args, out)
+        super().leave(module, args, out)
         return out
 
     def _handed_on(self, out: Any) -> Any:

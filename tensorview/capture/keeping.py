@@ -54,19 +54,22 @@ def _mean(maps: Tensor) -> np.ndarray:
         mean: np.ndarray = maps.numpy().mean(0, dtype=np.float64).astype(np.float32)
         return mean
     result = torch.empty(math.prod(maps.shape[1:]))
-    average(maps.reshape(len(maps), -1), result)
+    average(maps, shares(len(maps)), result)
     return result.numpy().reshape(maps.shape[1:])
 
 
-def average(maps: Tensor, result: Tensor) -> None:
-    """Write the mean of `maps`, (C, N) float32, into `result`, (N,) float32.
+def shares(maps: int) -> Tensor:
+    """What each of so many maps counts for in their mean: (C,) float32."""
+    return torch.full((maps,), 1 / maps, dtype=torch.float32, device="cpu")
 
-    Operations that are given a tensor for their result are let alone by autocast.
+
+def average(maps: Tensor, shares: Tensor, result: Tensor) -> None:
+    """Write the mean of `maps`, (C, ...) float32, into `result`, (N,) float32 for the N cells of a map.
+
+    A product with the `shares` reads the maps row by row, where torch's mean goes down the columns, a third slower;
+    and no sum on the way is larger than the largest value. Autocast lets alone what is given a tensor for its result.
     """
-    torch.mean(maps, 0, out=result)
-    means = result.numpy()
-    if not math.isfinite(np.dot(means, means)):  # a sum may be beyond float32 where the mean is not
-        torch.mm(torch.full((1, len(maps)), 1 / len(maps)), maps, out=result[None])
+    torch.mv(maps.movedim(0, -1).reshape(-1, len(shares)), shares, out=result)  # of what is a view, as a rule
 
 
 class Wanted:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention
-from .keeping import Keep, Reduced
+from .keeping import Keep, Reduced, shares
 from .layers import Layer, ModuleInfo
 from .trace import Trace
 from .values import Pick, to_array
@@ -38,32 +38,21 @@ class Output(NamedTuple):
     kept: Keep | None
 
 
-class Plain(NamedTuple):
-    """A module's only output, where it is checked, and copied if need be, the short way.
-
-    It is float32, strided, on the CPU, with the batch first and no gradient.
+class Place(NamedTuple):
+    """Where the values of a plain output lie among those of a pass.
 
     Attributes:
-        node, shape, dtype: as in `Output`.
-        part: the shape of one sample.
-        start, stop: where it lies in the array that holds all such values of a pass; -1 if they are not kept.
-        averaged: whether the mean of the maps is kept instead of all.
+        node: the number of the node.
+        start, stop: from where to where in the array that holds all such values.
+        shape: of what is kept: one sample, or one map where their mean is.
+        averaged: whether the mean of the maps is kept.
     """
 
     node: int
-    shape: torch.Size
-    dtype: torch.dtype
-    part: tuple[int, ...]
-    start: int = -1
-    stop: int = -1
-    averaged: bool = False
-
-    def placed(self, kept: Keep, start: int) -> Plain | None:
-        """The same, copied to `start`; None where that takes the long way."""
-        maps, *place = self.part or (0,)
-        if kept == "mean" and maps:
-            return self._replace(start=start, stop=start + math.prod(place), averaged=True)
-        return self._replace(start=start, stop=start + math.prod(self.part)) if kept == "exact" else None
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    averaged: bool
 
 
 class Step(NamedTuple):
@@ -75,7 +64,7 @@ class Step(NamedTuple):
         position: the function's number among the torch functions called outside of layers, from 1; -1 for a module.
         fed_by: the node whose value was the first argument itself; -1 if it was none's.
         outputs: the tensors that were returned.
-        plain: the output again, where it is a plain one.
+        plain: whether that is a single one, float32, strided, on the CPU, with the batch first and no gradient.
         maps: the node of its attention maps, -1 where there are none.
         listens: whether these are kept.
     """
@@ -85,9 +74,29 @@ class Step(NamedTuple):
     position: int
     fed_by: int
     outputs: tuple[Output, ...]
-    plain: Plain | None = None
+    plain: bool = False
     maps: int = -1
     listens: bool = False
+
+
+class Plain(NamedTuple):
+    """A step whose output is plain, as it is checked, and copied if need be, the short way.
+
+    Attributes:
+        called: the module or the function.
+        fed_by: as in `Step`.
+        node, shape, dtype: of the output, as in `Output`.
+        place: the number of the place where its values go; -1 if they are not kept.
+        shares: what each map counts for in their mean, (C,) float32; None where every value is kept.
+    """
+
+    called: nn.Module | Callable[..., Any] | None
+    fed_by: int
+    node: int
+    shape: torch.Size
+    dtype: torch.dtype
+    place: int = -1
+    shares: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -123,13 +132,14 @@ class Plan(NamedTuple):
     Attributes:
         inputs: the tensors that the model is given.
         steps: in execution order.
-        found: the same steps as they were found, before it was settled what is kept.
+        plains: for each step the same once more, where its output is plain.
+        places: where the values of these go.
+        found: the steps as they were found, before it was settled what is kept.
         returned: the tensors that the model returned, in order; those that are a step's own are not kept twice.
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
         batch: the batch size.
         size: how many nodes there are.
-        room: how many float32 numbers the plain outputs have together.
         modules: those whose calls are steps, each once.
         calls: how many torch functions were called outside of layers; -1 where no layer comes of one, and they need no
             watching.
@@ -137,15 +147,21 @@ class Plan(NamedTuple):
 
     inputs: tuple[Output, ...]
     steps: tuple[Step, ...]
+    plains: tuple[Plain | None, ...]
+    places: tuple[Place, ...]
     found: tuple[Step, ...]
     returned: tuple[Output, ...]
     template: Trace
     nodes: tuple[int, ...]
     batch: int
     size: int
-    room: int
     modules: tuple[nn.Module, ...]
     calls: int
+
+    @property
+    def room(self) -> int:
+        """How many numbers the places take together."""
+        return self.places[-1].stop if self.places else 0
 
     @property
     def layers(self) -> dict[int, Layer]:
@@ -158,20 +174,16 @@ class Plan(NamedTuple):
         def chosen(outputs: tuple[Output, ...]) -> tuple[Output, ...]:
             return tuple(output._replace(kept=keeps.get(output.node)) for output in outputs)
 
-        steps: list[Step] = []
-        room = 0
-        for step in self.found:
-            outputs, plain = chosen(step.outputs), step.plain
-            if plain is not None and (kept := outputs[0].kept):
-                plain = plain.placed(kept, room)
-                room = room if plain is None else plain.stop
-            steps.append(step._replace(outputs=outputs, plain=plain, listens=step.maps in keeps))
+        steps = tuple(s._replace(outputs=chosen(s.outputs), listens=s.maps in keeps) for s in self.found)
+        plains, places = _laid_out(steps)
         # A returned tensor that is a layer's own is kept there.
         own = {output.node for step in self.found for output in step.outputs} | {o.node for o in self.inputs}
         returned = tuple(o if o.node in own else o._replace(kept=keeps.get(o.node)) for o in self.returned)
         template = replace(self.template, warnings=self.template.warnings + warnings)
         inputs = chosen(self.inputs)
-        return self._replace(inputs=inputs, steps=tuple(steps), returned=returned, room=room, template=template)
+        return self._replace(
+            inputs=inputs, steps=steps, plains=plains, places=places, returned=returned, template=template
+        )
 
     def filled(self, copied: Sequence[Copied]) -> Trace:
         """The trace with the values that were copied in a pass."""
@@ -184,6 +196,45 @@ class Plan(NamedTuple):
             ]
         )
         return template.renewed(layers[:count], layers[count:])
+
+
+def is_plain(value: Any, output: Output) -> bool:
+    """Whether what a call returned is a plain output, as `Step` says."""
+    return (
+        isinstance(value, Tensor)
+        and output.pick == Pick(0)
+        and value.ndim > 1
+        and value.device.type == "cpu"
+        and value.layout is torch.strided
+        and value.dtype is torch.float32
+        and not value.requires_grad
+    )
+
+
+def _laid_out(steps: tuple[Step, ...]) -> tuple[tuple[Plain | None, ...], tuple[Place, ...]]:
+    """The plain ones among the steps, None for the others, and where their values go."""
+    plains: list[Plain | None] = []
+    places: list[Place] = []
+    stop = 0
+    for step in steps:
+        if not step.plain or not _is_quick(step.outputs[0]):
+            plains.append(None)
+            continue
+        node, shape, dtype, _, kept = step.outputs[0]
+        called = step.func if step.module is None else step.module
+        plain = Plain(called, step.fed_by, node, shape, dtype)
+        if kept:
+            part = tuple(shape[1 + (kept == "mean") :])
+            start, stop = stop, stop + math.prod(part)
+            plain = plain._replace(place=len(places), shares=shares(shape[1]) if kept == "mean" else None)
+            places.append(Place(node, start, stop, part, kept == "mean"))
+        plains.append(plain)
+    return tuple(plains), tuple(places)
+
+
+def _is_quick(output: Output) -> bool:
+    """Whether what is kept of a plain output can be copied the short way."""
+    return output.kept in (None, "exact") or (output.kept == "mean" and output.shape[1] > 0)
 
 
 def _filled(layer: Layer, copied: Copied) -> Layer:
@@ -222,7 +273,8 @@ def settle(
     watched = any(step.func is not None for step in found) or any(
         output.node not in own and output.node >= count for output in returned
     )
-    plan = Plan(inputs, found, found, returned, template, kept, batch, len(nodes), 0, modules, calls if watched else -1)
+    calls = calls if watched else -1
+    plan = Plan(inputs, found, (), (), found, returned, template, kept, batch, len(nodes), modules, calls)
     keeps = {o.node: o.kept for outputs in (inputs, returned, *(step.outputs for step in found)) for o in outputs}
     keeps.update({step.maps: "exact" for step in found if step.listens})
     return plan.keeping({number: keep for number, keep in keeps.items() if keep})

@@ -17,9 +17,9 @@ from .info import module_info
 from .kinds import is_atomic, module_kind, module_type
 from .layers import ModuleInfo
 from .ledger import Ledger
-from .plan import Node, Output, Plain, Step
+from .plan import Node, Output, Step, is_plain
 from .provenance import NOT_DIRECT, Sources, version
-from .values import Pick, batch_axis, named_tensors, tensors_in
+from .values import batch_axis, named_tensors, tensors_in
 
 # Of torch.compile, of FSDP, and of activation checkpointing.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -86,14 +86,15 @@ class Recorder:
         """Call the model and return what it returned, as nodes' outputs. What the model raises goes through."""
         parameters = {id(parameter): name for name, parameter in self._model.named_parameters()}
         modules = list(_open_modules(self._model))
+        self._watch = FunctionWatch(self, self._ledger, parameters)
         try:
             for module in modules:
                 self._hook(module)
-            self._watch = FunctionWatch(self, self._ledger, parameters)
             with self._watch:
                 result = self._model(*args, **kwargs)
         finally:
             self._hush()
+            del self._watch  # it knows this object, which else would hold the values until garbage is collected
             for module in modules:
                 for registered in _registers(module):
                     registered.pop(id(self), None)
@@ -192,7 +193,7 @@ class Recorder:
         if heard is not None and outputs:
             node = self._node(frame, outputs[0].node, SUFFIX)
             maps, listens = self._ledger.add_attention(node, heard, module)
-        plain = plain_output(out, outputs[0]) if len(outputs) == 1 and maps < 0 else None
+        plain = maps < 0 and len(outputs) == 1 and is_plain(out, outputs[0])
         self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain, maps, listens))
         return out if handed_on else None
 
@@ -217,20 +218,6 @@ class Recorder:
         if first >= 0:
             node.first, node.suffix = first, suffix
         return node
-
-
-def plain_output(value: Any, output: Output) -> Plain | None:
-    """The output as a plain one, if it is."""
-    plain = (
-        isinstance(value, Tensor)
-        and output.pick == Pick(0)
-        and value.ndim > 1
-        and value.device.type == "cpu"
-        and value.layout is torch.strided
-        and value.dtype is torch.float32
-        and not value.requires_grad
-    )
-    return Plain(output.node, output.shape, output.dtype, tuple(output.shape[1:])) if plain else None
 
 
 def _registers(module: nn.Module) -> tuple[dict[int, Any], ...]:

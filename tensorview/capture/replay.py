@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from threading import get_ident
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from .aside import AsideMode
 from .attention import Attention, Listener, heard_in
 from .keeping import Reduced, average
-from .plan import Copied, Output, Plan, Step
+from .plan import Copied, Output, Plain, Plan, Step
 from .room import Rooms
+from .standing import StandIns
 from .trace import Trace
 from .values import copy_sample, tensors_in
 
@@ -27,7 +26,15 @@ class Replay:
 
     The same modules and functions must be called in the same order, return the same shapes, and be given the
     same layer's output as first argument where the plan says so. What a small layer's own forward costs is a
-    few microseconds, so that the common case in `_leave` is written out.
+    few microseconds, so that the common case, `_fits`, is written out.
+
+    Args:
+        rooms: where the memory for values comes from.
+        stand_ins: for the plan's modules.
+
+    Attributes:
+        thread: in which the pass runs; what other threads call is none of it.
+        watch: sees the functions between layers; None where none of them is one.
     """
 
     __slots__ = (
@@ -38,30 +45,33 @@ class Replay:
         "_ids",
         "_listener",
         "_paused",
+        "_plains",
         "_plan",
-        "_room",
-        "_room_of_torch",
+        "_rows",
         "_sample",
+        "_stand_ins",
         "_steps",
-        "_thread",
-        "_watch",
+        "_values",
+        "thread",
+        "watch",
     )
 
-    def __init__(self, plan: Plan, sample: int, rooms: Rooms) -> None:
-        self._plan, self._sample = plan, sample
-        self._steps = plan.steps
+    def __init__(self, plan: Plan, sample: int, rooms: Rooms, stand_ins: StandIns) -> None:
+        self._plan, self._sample, self._stand_ins = plan, sample, stand_ins
+        self._steps, self._plains = plan.steps, plan.plains
         self._copied: list[Copied] = [None] * plan.size
         # One array for all: copies of their own would come to lie between torch's tensors, which then no
         # longer reuse the memory that is in the cache (a chain of 800 small layers ran a fifth slower).
-        self._room = rooms.take(plan.room)
-        self._room_of_torch = torch.from_numpy(self._room)
+        room = rooms.take(plan.room)
+        self._values = [room[place.start : place.stop].reshape(place.shape) for place in plan.places]
+        self._rows = torch.from_numpy(room).split([place.stop - place.start for place in plan.places])
         self._listener: Listener | None = None
         self._ids = [0] * plan.size
         self._at = 0
         self._calls = 0
         self._broken = self._paused = False
-        self._thread = get_ident()
-        self._watch = _Watch(self) if plan.calls >= 0 else None
+        self.thread = get_ident()
+        self.watch = _Watch(self) if plan.calls >= 0 else None
 
     def run(
         self, model: nn.Module, inputs: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -70,91 +80,79 @@ class Replay:
         for output, tensor in zip(self._plan.inputs, inputs, strict=True):
             self._take(output, tensor)
         # `register_forward_hook` and its handle cost 2 µs a module, a sixth of a small layer's forward.
-        key, enter, leave = id(self), self._enter, self._leave
-        listeners = [step.module for step in self._plan.steps if step.module and step.listens]
-        listened = set(map(id, listeners))
-        bare = () if _has_hooks_for_all() else self._plan.modules
-        stood_in = [module for module in bare if id(module) not in listened and _is_bare(module)]
-        ids = set(map(id, stood_in))
-        hooked = [module for module in self._plan.modules if id(module) not in ids]
-        hooks = [module._forward_hooks for module in hooked]
-        before = [module._forward_pre_hooks for module in hooked] if self._watch else []
-        listening = [module._forward_pre_hooks for module in listeners]
+        key = id(self)
+        listening = [step.module._forward_pre_hooks for step in self._steps if step.listens and step.module]
+        listened = {id(step.module) for step in self._steps if step.listens}
+        before: list[dict[int, Any]] = []
+        hooks: list[dict[int, Any]] = []
         try:
-            for module in stood_in:
-                module.__dict__["forward"] = self._stand_in(module)
-            for registered in hooks:
-                registered[key] = leave
-            for registered in before:
-                registered[key] = enter
+            for module in self._stand_ins.set(self, listened):
+                hooks.append(module._forward_hooks)
+                module._forward_hooks[key] = self._hook_after
+                if self.watch:
+                    before.append(module._forward_pre_hooks)
+                    module._forward_pre_hooks[key] = self._hook_before
             for registered in listening:
                 registered[key] = self._listen
-            with self._watch or nullcontext():
+            with self.watch or nullcontext():
                 result = model(*args, **kwargs)
         finally:
-            self._watch = None  # it knows this object, which else would hold the values until garbage is collected
+            self.watch = None  # it knows this object, which else would hold the values until garbage is collected
             self._hush()
-            for module in stood_in:
-                module.__dict__.pop("forward", None)
+            self._stand_ins.remove()
             for registered in (*hooks, *before, *listening):
                 registered.pop(key, None)
         return self._finish(result)
 
-    def _stand_in(self, module: nn.Module) -> Callable[..., Any]:
-        """What takes the place of a module's `forward`: torch's hooks make a call 5 µs longer."""
-        forward, enter, leave = module.forward, self._enter, self._leave
+    def _hook_before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        if self.watch is not None and get_ident() == self.thread:
+            self.watch.put_aside()
 
-        def stood_in_for(*args: Any, **kwargs: Any) -> Any:
-            enter(module, args)
-            out = forward(*args, **kwargs)
-            other = leave(module, args, out)
-            return out if other is None else other
+    def _hook_after(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+        return self.leave(module, args, out) if get_ident() == self.thread else None
 
-        return stood_in_for
-
-    def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self._watch is not None and get_ident() == self._thread:
-            self._watch.put_aside()
-
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+    def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
         """Check a call, and copy what is kept of its result. What is returned here, unless None, takes its place."""
-        if get_ident() != self._thread:
-            return None
         at = self._at
-        self._at = at + 1
         if at >= len(self._steps):
             self._broken = True
             return None
-        step = self._steps[at]
-        expected, _, _, fed_by, _, plain, _, listens = step
+        self._at = at + 1
         self._paused = True
-        if module is not expected:
-            self._broken = True
-        elif (
-            plain is not None
-            and out.__class__ is Tensor
-            and out.shape == plain[1]
-            and out.dtype is plain[2]
-            and (fed_by < 0 or (args and id(args[0]) == self._ids[fed_by]))
-        ):
-            node, _, _, part, start, stop, averaged = plain
-            self._ids[node] = id(out)
-            if averaged:
-                average(out[self._sample].reshape(part[0], -1), self._room_of_torch[start:stop])
-                self._copied[node] = Reduced(self._room[start:stop].reshape(part[1:]), None)
-            elif start >= 0:
-                self._copied[node] = values = self._room[start:stop].reshape(part)
-                np.copyto(values, out.numpy()[self._sample])
-        else:
-            self._check(step, args, out, self._hush() if listens else None)
-        if self._watch is not None:
-            self._watch.take_up()
+        if not self._fits(self._plains[at], module, args, out):
+            step = self._steps[at]
+            if step.module is module:
+                self._check(step, args, out, self._hush() if step.listens else None)
+            else:
+                self._broken = True
+        if self.watch is not None:
+            self.watch.take_up()
         self._paused = False
         return None
 
+    def _fits(self, plain: Plain | None, called: Any, args: tuple[Any, ...], out: Any) -> bool:
+        """Whether a call is the plain one that was expected; if so, its output is kept."""
+        if plain is None:
+            return False
+        expected, fed_by, node, shape, dtype, place, shares = plain
+        if (
+            called is not expected
+            or out.__class__ is not Tensor
+            or out.shape != shape
+            or out.dtype is not dtype
+            or (fed_by >= 0 and (not args or id(args[0]) != self._ids[fed_by]))
+        ):
+            return False
+        self._ids[node] = id(out)
+        if shares is not None:
+            average(out[self._sample], shares, self._rows[place])
+        elif place >= 0:
+            np.copyto(self._values[place], out.numpy()[self._sample])
+        return True
+
     def _listen(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if get_ident() == self._thread:
-            self._enter(module, args)
+        if get_ident() == self.thread:
+            self._hook_before(module, args)
             self._hush()
             self._listener = Listener()
             self._listener.__enter__()
@@ -210,7 +208,8 @@ class Replay:
         else:
             out = func(*args, **kwargs)
         out = self._handed_on(out)
-        self._check(step, args, out, heard)
+        if not self._fits(self._plains[at], func, args, out):
+            self._check(step, args, out, heard)
         return out
 
     def _handed_on(self, out: Any) -> Any:
@@ -229,26 +228,12 @@ class Replay:
                 self._take(output, tensor)
             elif id(tensor) != self._ids[output.node]:
                 return None
-        return None if self._broken else self._plan.filled(self._copied)
-
-
-def _has_hooks_for_all() -> bool:
-    """Whether there are hooks that torch calls before or after the `forward` of every module."""
-    return bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
-
-
-def _is_bare(module: nn.Module) -> bool:
-    """Whether calling a module is calling its `forward`, as its class has that, and no more."""
-    kind = type(module)
-    return (
-        not isinstance(module, torch.jit.ScriptModule)  # whose class has no `forward`
-        and kind.__call__ is nn.Module.__call__
-        and isinstance(kind.forward, FunctionType)
-        and "forward" not in module.__dict__
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and module._compiled_call_impl is None
-    )
+        if self._broken:
+            return None
+        for place, values in zip(self._plan.places, self._values, strict=True):
+            if self._copied[place.node] is None:  # else it took the long way
+                self._copied[place.node] = Reduced(values, None) if place.averaged else values
+        return self._plan.filled(self._copied)
 
 
 class _Watch(AsideMode):

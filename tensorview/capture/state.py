@@ -52,7 +52,7 @@ class Unchanged:
         self._model = model
         self._modules = [module for module in model.modules() if any(b is not None for b in module._buffers.values())]
         self._children = [(m._modules, list(m._modules.values())) for m in model.modules() if m._modules]
-        self._changing: set[tuple[int, str]] | None = None
+        self._changing: dict[int, set[str]] | None = None  # names of buffers by their module's id
         self._draws: bool | None = None
         self._saved: list[Saved] = []
         self._plain: tuple[Any, Any] | None = None
@@ -66,6 +66,7 @@ class Unchanged:
         self._saved = [
             Saved(module, name, buffer, buffer.detach().clone(), version(buffer))
             for module in self._modules
+            if module.training or self._changing is None or id(module) in self._changing
             for name, buffer in module._buffers.items()
             if buffer is not None and not is_lazy(buffer) and self._may_change(module, name)
         ]
@@ -79,7 +80,7 @@ class Unchanged:
             return True
         if self._changing is None:
             return not type(module).__module__.startswith("torch.nn.")
-        return (id(module), name) in self._changing
+        return name in self._changing.get(id(module), ())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -90,7 +91,10 @@ class Unchanged:
         if self._plain is not None:
             self._put_generators_back(*self._plain)
         if self._changing is None:
-            self._changing = {(id(saved.module), saved.name) for saved in self._saved if saved.changed}
+            self._changing = {}
+            for saved in self._saved:
+                if saved.changed:
+                    self._changing.setdefault(id(saved.module), set()).add(saved.name)
         with torch.no_grad():
             for saved in self._saved:
                 saved.put_back()

@@ -24,6 +24,7 @@ from .plan import Output, Plan, settle
 from .recorder import Recorder
 from .replay import Replay
 from .room import Rooms
+from .standing import StandIns
 from .state import Unchanged
 from .structure import copy_of, is_uninitialised, is_without_data, shapes_only, stand_in, unconnected
 from .trace import Trace
@@ -90,6 +91,7 @@ class Tracer:
         self._budget = budget
         self._choose = choose
         self._rooms = Rooms()
+        self._stand_ins = StandIns(())
         self._transformers = any(isinstance(each, _TRANSFORMERS) for each in model.modules())
         self._compiled = any(map(_is_compiled, model.modules()))
         if self._compiled and not hasattr(torch.compiler, "set_stance"):
@@ -249,7 +251,10 @@ class Tracer:
         # What goes wrong here goes wrong again in the full pass, which can say where.
         heard = any(step.listens for step in self._plan.steps)
         with contextlib.suppress(Exception), torch.no_grad(), self._unchanged, self._in_python(heard):
-            return Replay(self._plan, self._sample, self._rooms).run(self._model, tensors, args, kwargs)
+            if self._stand_ins.modules is not found.modules:
+                self._stand_ins = StandIns(found.modules)
+            replay = Replay(self._plan, self._sample, self._rooms, self._stand_ins)
+            return replay.run(self._model, tensors, args, kwargs)
         return None
 
     def _record(

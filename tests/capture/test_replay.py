@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -210,3 +213,63 @@ def test_a_module_has_its_own_forward_again_after_a_pass_that_fails():
         tracer(-torch.ones(1, 3))
     assert all("forward" not in module.__dict__ for module in model.modules())
     assert tracer(torch.ones(1, 3))["1"].values.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("way", ["hook", "new hooks", "forward of the class", "another class"])
+def test_what_is_put_around_a_module_between_two_passes_is_in_the_next_one(way, monkeypatch):
+    class Doubled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    tracer, x = Counted(model), torch.rand(1, 3)
+    before = tracer(x), tracer(x)
+    plain = nn.Linear.forward
+    if way == "hook":
+        model[0].register_forward_hook(lambda module, args, out: 2 * out)
+    elif way == "new hooks":
+        model[0]._forward_hooks = OrderedDict({0: lambda module, args, out: 2 * out})
+    elif way == "forward of the class":
+        monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 2 * plain(self, x))
+    else:
+        model[0].__class__ = Doubled
+    for _ in range(2):
+        after = tracer(x)
+        np.testing.assert_allclose(after["0"].values, 2 * before[1]["0"].values, rtol=1e-6)
+        with torch.no_grad():
+            np.testing.assert_allclose(after["2"].values, model(x)[0].numpy(), rtol=1e-6)
+    assert tracer.full == 1
+    assert all("forward" not in module.__dict__ for module in model)
+
+
+def test_a_tracer_that_is_given_up_is_gone_without_a_garbage_collection():
+    class Doubled(nn.Sequential):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    tracer = Tracer(Doubled(nn.Linear(3, 4), nn.ReLU()))
+    for _ in range(3):
+        tracer(torch.rand(1, 3))
+    gone = weakref.ref(tracer), weakref.ref(tracer._model)
+    gc.disable()
+    try:
+        del tracer
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_mean_of_maps_in_either_layout_and_after_values_that_are_no_numbers(batch, layout):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3)).to(memory_format=layout).eval()
+    tracer = Tracer(model, sample=batch - 1, choose=lambda structure: {"0": "mean", "1": "mean", "2": "mean"})
+    x = torch.rand(batch, 3, 8, 9).to(memory_format=layout)
+    for _ in range(4):  # the memory of the means is used again
+        trace = tracer(torch.full_like(x, np.nan))
+        assert np.isnan(trace["0"].reduced["mean"]).all()
+        del trace
+    trace, expected = tracer(x), capture(model, x, sample=batch - 1)
+    for layer in trace:
+        mean = expected[layer.name].values.mean(0, dtype=np.float64)
+        np.testing.assert_allclose(layer.reduced["mean"], mean, rtol=1e-5, atol=1e-7)
