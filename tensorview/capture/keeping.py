@@ -54,7 +54,7 @@ def _mean(maps: Tensor) -> np.ndarray:
         mean: np.ndarray = maps.numpy().mean(0, dtype=np.float64).astype(np.float32)
         return mean
     result = torch.empty(math.prod(maps.shape[1:]))
-    average(maps, shares(len(maps)), result)
+    average(maps[None], 0, shares(len(maps)), result)
     return result.numpy().reshape(maps.shape[1:])
 
 
@@ -63,13 +63,18 @@ def shares(maps: int) -> Tensor:
     return torch.full((maps,), 1 / maps, dtype=torch.float32, device="cpu")
 
 
-def average(maps: Tensor, shares: Tensor, result: Tensor) -> None:
-    """Write the mean of `maps`, (C, ...) float32, into `result`, (N,) float32 for the N cells of a map.
+def average(maps: Tensor, sample: int, shares: Tensor, result: Tensor) -> None:
+    """Write the mean of one sample's maps, of (B, C, ...) float32, into `result`, (N,) float32 for the N cells of a map.
 
     A product with the `shares` reads the maps row by row, where torch's mean goes down the columns, a third slower;
     and no sum on the way is larger than the largest value. Autocast lets alone what is given a tensor for its result.
     """
-    torch.mv(maps.movedim(0, -1).reshape(-1, len(shares)), shares, out=result)  # of what is a view, as a rule
+    if maps.is_contiguous():
+        size = count, cells = len(shares), len(result)
+        rows = maps.as_strided(size[::-1], (1, cells), maps.storage_offset() + sample * count * cells)
+    else:
+        rows = maps[sample].movedim(0, -1).reshape(-1, len(shares))  # a view where channels come last in memory
+    torch.mv(rows, shares, out=result)
 
 
 class Wanted:

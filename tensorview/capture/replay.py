@@ -64,7 +64,8 @@ class Replay:
         # longer reuse the memory that is in the cache (a chain of 800 small layers ran a fifth slower).
         room = rooms.take(plan.room)
         self._values = [room[place.start : place.stop].reshape(place.shape) for place in plan.places]
-        self._rows = torch.from_numpy(room).split([place.stop - place.start for place in plan.places])
+        if any(place.averaged for place in plan.places):
+            self._rows = torch.from_numpy(room).split([place.stop - place.start for place in plan.places])
         self._listener: Listener | None = None
         self._ids = [0] * plan.size
         self._at = 0
@@ -145,7 +146,7 @@ class Replay:
             return False
         self._ids[node] = id(out)
         if shares is not None:
-            average(out[self._sample], shares, self._rows[place])
+            average(out, self._sample, shares, self._rows[place])
         elif place >= 0:
             np.copyto(self._values[place], out.numpy()[self._sample])
         return True

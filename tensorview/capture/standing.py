@@ -30,6 +30,7 @@ class StandIns:
         # Not the pass itself: functions that held it would be held by it, and its values with them.
         self._under_way: list[Replay | None] = [None]
         self._functions = [_stand_in(module, self._under_way) for module in modules]
+        self._kinds = frozenset(map(type, modules))
         self._set: list[nn.Module] = []
 
     def set(self, replay: Replay, but_for: Container[int]) -> list[nn.Module]:
@@ -39,7 +40,7 @@ class StandIns:
             The modules that nothing stands in for.
         """
         self._under_way[0] = replay
-        kinds = () if _are_hooks_for_all() else {kind for kind in set(map(type, self.modules)) if _is_plain(kind)}
+        kinds = () if _are_hooks_for_all() else set(filter(_is_plain, self._kinds))
         others = []
         for module, function in zip(self.modules, self._functions, strict=True):
             own = module.__dict__
