@@ -64,7 +64,7 @@ def shares(maps: int) -> Tensor:
 
 
 def average(maps: Tensor, sample: int, shares: Tensor, result: Tensor) -> None:
-    """Write the mean of one sample's maps, of (B, C, ...) float32, into `result`, (N,) float32 for the N cells of a map.
+    """Write the mean of a sample's maps, of (B, C, ...) float32, into `result`, (N,) float32 for the N cells of a map.
 
     A product with the `shares` reads the maps row by row, where torch's mean goes down the columns, a third slower;
     and no sum on the way is larger than the largest value. Autocast lets alone what is given a tensor for its result.
