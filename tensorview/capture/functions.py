@@ -11,7 +11,7 @@ from torch import Tensor
 from .aside import AsideMode
 from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
-from .kinds import AXIS_MOVES, CONSTANTS, function_kind, function_name
+from .kinds import AXIS_MOVES, CELLWISE, CONSTANTS, function_kind, function_name
 from .ledger import Ledger
 from .plan import Node, Step, is_plain
 from .provenance import NOT_DIRECT, Sources, version
@@ -108,6 +108,7 @@ class FunctionWatch(AsideMode):
         """Say where the results come from; what is returned stands in for `out`."""
         provenance, changed = self._ledger.provenance, call.changed()
         kind = self._kind(call, out)
+        cellwise = call.name in CELLWISE and isinstance(out, Tensor) and provenance.cellwise(call.given, out.shape)
         unchanged = [tensor for tensor in call.given if not any(tensor is other for other in changed)]
         if kind is None:
             sources = call.sources
@@ -119,7 +120,7 @@ class FunctionWatch(AsideMode):
             provenance.written(tensor, sources)
         for position, tensor in enumerate(tensors_in(out)):
             if not any(tensor is other for other in unchanged):
-                provenance.set(tensor, sources, kind is not None and position == 0)
+                provenance.set(tensor, sources, kind is not None and position == 0, cellwise)
         return out
 
     def _kind(self, call: Call, out: Any) -> str | None:

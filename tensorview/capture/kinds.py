@@ -155,6 +155,27 @@ CONSTANTS = {
     *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
     *("bernoulli", "fill", "zero", "normal", "uniform"),
 }
+# Without another layer's values they make each cell of the same cell.
+CELLWISE = {
+    *(
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "pow",
+        "neg",
+        "negative",
+        "abs",
+        "sign",
+        "square",
+        "sqrt",
+        "rsqrt",
+        "reciprocal",
+    ),
+    *("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "clamp", "clip", "round", "floor", "ceil"),
+    *("nan_to_num", "to", "type", "float", "double", "half", "bfloat16", "clone", "contiguous", "detach"),
+}
 
 
 def function_name(func: Callable[..., Any]) -> str:

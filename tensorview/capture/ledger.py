@@ -137,7 +137,10 @@ class Ledger:
             else:
                 sources = self.provenance.of(tensor)
                 base = ".".join(("output", *path))
-                node = Node(base, "other", "output", "", sources, ModuleInfo("returned by the model"))
+                info = ModuleInfo(
+                    "returned by the model", {"cellwise": self.provenance.cellwise([tensor], tensor.shape)}
+                )
+                node = Node(base, "other", "output", "", sources, info)
                 outputs.append(self.add(node, tensor))
         if not outputs:
             self.warn(f"the model returned {type(result).__name__}, in which there is no tensor")

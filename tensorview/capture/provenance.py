@@ -10,25 +10,27 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 Sources = tuple[int, ...]
 NOT_DIRECT = -1
+_NOTHING: tuple[Sources, bool, bool] = ((), False, False)
 
 
 class Provenance:
     """A map from living tensors to the numbers of the layers they were computed from.
 
-    A tensor is *direct* when it is exactly what its layer returned. Parameters and constants have no entry:
-    they have no sources. Entries vanish with their tensors.
+    A tensor is *direct* when it is exactly what its layer returned, and *cellwise* when each of its cells comes from
+    the cell of its only layer at the same place, as it is or by arithmetic with constants. Parameters and constants
+    have no entry: they have no sources. Entries vanish with their tensors.
     """
 
     def __init__(self) -> None:
         self._entries = WeakTensorKeyDictionary()
 
-    def set(self, tensor: Tensor, sources: Sources, direct: bool) -> None:
+    def set(self, tensor: Tensor, sources: Sources, direct: bool, cellwise: bool = False) -> None:
         """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one."""
-        self._entries[tensor] = (sources, direct)
+        self._entries[tensor] = (sources, direct, direct or cellwise)
 
     def of(self, tensor: Tensor) -> Sources:
         """The numbers of the layers that `tensor` comes from, in argument order."""
-        return self._entries.get(tensor, ((), False))[0]
+        return self._entries.get(tensor, _NOTHING)[0]
 
     def of_all(self, tensors: Iterable[Tensor]) -> Sources:
         """The union of several tensors' sources, in order, without duplicates."""
@@ -40,8 +42,13 @@ class Provenance:
 
     def direct(self, tensor: Tensor) -> int:
         """The number of the layer whose value `tensor` is, `NOT_DIRECT` if there is none."""
-        sources, direct = self._entries.get(tensor, ((), False))
+        sources, direct, _ = self._entries.get(tensor, _NOTHING)
         return sources[0] if direct else NOT_DIRECT
+
+    def cellwise(self, tensors: Iterable[Tensor], shape: tuple[int, ...]) -> bool:
+        """Whether those of the tensors that come from layers come from the same one, cell by cell, and have a shape."""
+        known = [(*self._entries[tensor], tensor.shape) for tensor in tensors if self.of(tensor)]
+        return len({entry[0] for entry in known}) == 1 and all(entry[2] and entry[3] == shape for entry in known)
 
     def written(self, tensor: Tensor, sources: Sources) -> None:
         """Say that `tensor` was written to in place, from `sources`.
@@ -50,12 +57,12 @@ class Provenance:
         one keeps its own sources beside the new.
         """
         memory = _memory(tensor)
-        for other, (old, _) in list(self._entries.items()):
+        for other, (old, _, _) in list(self._entries.items()):
             if other is tensor or memory is None or _memory(other) != memory:
                 continue
             kept = () if other.numel() <= tensor.numel() else old
-            self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False)
-        self._entries[tensor] = (sources, False)
+            self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False, False)
+        self._entries[tensor] = (sources, False, False)
 
 
 def version(tensor: Tensor) -> int:

@@ -33,7 +33,8 @@ def sources(layer: Layer, index: tuple[int, ...], parents: Mapping[str, Layer]) 
     A convolution reads its window of all maps of its group; pooling, padding and up-sampling their window of the same
     map; an activation, a normalisation over the batch and dropout the same cell; a softmax or another normalisation
     what it normalises over; a linear layer all features; a reshape the cell that it moved; a concatenation the parent
-    that owns the map; a sum or a product the same cell of every parent. Anything else reads all of every parent.
+    that owns the map; a sum or a product the same cell of every parent; arithmetic with constants, where that is what
+    the model returned, the same cell. Anything else reads all of every parent.
     """
     found = []
     for name in layer.parents:
@@ -241,6 +242,11 @@ def _embedded(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
     return cell(parent, index[:-1]) if layer.shape[:-1] == parent.shape else Source(parent.name)
 
 
+def _other(layer: Layer, index: tuple[int, ...], parent: Layer) -> Source:
+    same = layer.info.hyper.get("cellwise") and parent.shape == layer.shape
+    return cell(parent, index) if same else Source(parent.name)
+
+
 _RULES: dict[str, Callable[[Layer, tuple[int, ...], Layer], Source | None]] = {
     "convolution": _convolution,
     "pooling": _pooled,
@@ -252,4 +258,5 @@ _RULES: dict[str, Callable[[Layer, tuple[int, ...], Layer], Source | None]] = {
     "padding": _padded,
     "upsampling": _upsampled,
     "embedding": _embedded,
+    "other": _other,
 }

@@ -303,3 +303,30 @@ def test_an_embedding_reads_the_token_and_anything_else_reads_all():
     assert sources(trace.layers[0], (2, 1), {x.name: x for x in trace.inputs}) == [Source("input", range(2, 3), ())]
     trace = capture(nn.LSTM(4, 3, batch_first=True), torch.rand(1, 5, 4))
     assert sources(trace.layers[0], (2, 1), {x.name: x for x in trace.inputs}) == [Source("input")]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: -x - 1,
+        lambda x: 0.5 * x + torch.tensor([0.5, 0.25]).view(2, 1, 1),
+        lambda x: x.clamp(0.1, 5).mul_(3).exp(),
+    ],
+)
+def test_arithmetic_behind_the_last_layer_reads_the_same_cell(function):
+    assert check(Apply(function), (2, 3, 3)).layers[-1].module_type == "output"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.flip(-1) + 1,
+        lambda x: x - x.cumsum(-1),
+        lambda x: x[:, :1] * torch.ones(1, 2, 3, 3) - 1,
+        lambda x: x.roll(1, -1).add_(1),
+    ],
+)
+def test_what_moves_or_mixes_cells_behind_the_last_layer_reads_all(function):
+    trace = capture(Apply(function), torch.rand(1, 2, 3, 3) + 0.5)
+    parts = sources(trace.layers[-1], (1, 0, 0), {layer.name: layer for layer in (*trace.inputs, *trace)})
+    assert [(part.layer, part.spans) for part in parts] == [("input", None)]
