@@ -95,6 +95,7 @@ class Explorer(TrameApp):
     def _describe_values(self) -> None:
         session, state = self.session, self.state
         state.failure = self.told(session.failure)
+        self.describe_notes()
         names = session.scene.look.class_names
         best = session.predictions(5)
         every = sorted(session.predictions(len(names)), key=lambda p: p.index) if 0 < len(names) <= MOST_BARS else best
@@ -104,6 +105,10 @@ class Explorer(TrameApp):
         if state.selected and (layer := session.layer(state.selected)) is not None:
             state.card = texts.card(layer)
         self._read_out()
+
+    def describe_notes(self) -> None:
+        """What was found about the model, and what is not kept of it."""
+        self.state.notes = [self.told(note) for note in self.session.scene.trace.warnings]
 
     def _describe_bar(self) -> None:
         """The colour bar of the layer that is pointed at, else of the selected one."""

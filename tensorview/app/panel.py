@@ -98,9 +98,16 @@ def build_input_page(session: Session) -> None:
 
 
 def build_layers_page() -> None:
-    """How layers look, and the list of them."""
+    """How layers look, the list of them, and what is to be said about them."""
     _look()
     _layers()
+    build_notes("notes")
+
+
+def build_notes(test_id: str) -> None:
+    """Sentences about the model and what is kept of it."""
+    with html.Ul(v_if="notes.length", classes="tv-notes", raw_attrs=[f'data-testid="{test_id}"']):
+        html.Li("{{ note }}", v_for="(note, i) in notes", key="i")
 
 
 def _button(text: str, test_id: str, action: str, **options: object) -> None:

@@ -7,7 +7,7 @@ from trame.widgets import vuetify3 as v3
 
 from .charts_page import Svg, build_charts
 from .curves import HEIGHT, WIDTH
-from .panel import build_prediction
+from .panel import build_notes, build_prediction
 from .recorded import RecordedSession
 from .timeline import SPEEDS
 
@@ -135,5 +135,4 @@ def build_run_page(session: RecordedSession) -> None:
             with html.Div():
                 html.Dt(name)
                 html.Dd(text)
-    with html.Ul(v_if="run_notes.length", classes="tv-notes", raw_attrs=['data-testid="run-notes"']):
-        html.Li("{{ note }}", v_for="(note, i) in run_notes", key="i")
+    build_notes("run-notes")

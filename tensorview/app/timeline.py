@@ -85,7 +85,7 @@ class Timeline:
         state = explorer.state
         state.update({"run_speed": 5, "run_content": session.content, "run_contents": list(session.recording.content)})
         state.update({"curves_over": "steps", "curves_since": 0})
-        state.update({"run_notes": [], "panel": "run"})
+        state.panel = "run"
         self._describe()
         explorer.words.tellers.append(self._describe)
         for name, validators in TRIGGERS.items():
@@ -327,7 +327,7 @@ class Timeline:
             "metrics": [{"name": n, "label": n.replace("_", " "), "text": said(value)} for n, value in now.items()],
             "bytes": f"{size / 1000:,.0f} kB",
         }
-        state.run_notes = [self._explorer.told(note) for note in self._session.scene.trace.warnings]
+        self._explorer.describe_notes()
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

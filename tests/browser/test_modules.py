@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from playwright.sync_api import Browser
 from torch import nn
 
 from tensorview import explore
 
-from .visit import until
+from .visit import Visit, until
 
 pytestmark = pytest.mark.browser
 
@@ -91,3 +92,27 @@ def test_what_a_cell_sees_is_outlined_only_when_it_is_asked_for(digits: Any) -> 
     front = scene.placements[0].bounds[1, 2]
     on_input = after[np.isclose(after[:, 2], front, atol=0.1)]
     assert np.ptp(on_input[:, :2], axis=0) == pytest.approx([16, 16], rel=1e-4)
+
+
+def test_what_cannot_be_shown_is_said_below_the_list_of_layers(browser: Browser) -> None:
+    class Fourier(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(x)
+
+    class Spectrum(nn.Module):
+        input_shape = (1, 6, 6)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.fourier, self.last = Fourier(), nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.fourier(x).abs())
+
+    with explore(Spectrum().eval(), port=0, browser=False) as viewer:
+        visit = Visit(browser, viewer)
+        visit.press("tab-layers")
+        notes = visit.find("notes").locator("li")
+        assert notes.all_inner_texts() == ["layer 'fourier' returned complex64 values, which are not drawn"]
+        assert notes.first.is_visible()
+        visit.close()
