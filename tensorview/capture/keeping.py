@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -77,6 +77,17 @@ def average(maps: Tensor, sample: int, shares: Tensor, result: Tensor) -> None:
     torch.mv(rows, shares, out=result)
 
 
+class Valued(Protocol):
+    """What has a shape of one sample, a dtype by name and a kind: a layer, or a node that will be one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+
 class Wanted:
     """Which layers keep their values, as `Tracer` was told: globs, a predicate on (name, module), or None for all."""
 
@@ -115,9 +126,9 @@ def share_out(
         layers: all layers, by number.
     """
     front = set(first)
-    wanted = {number: _size(layers[number], keep) for number, keep in asked.items()}
+    wanted = {number: size_kept(layers[number], keep) for number, keep in asked.items()}
     fallback: dict[int, Keep] = {number: "reduced" if keep == "exact" else keep for number, keep in asked.items()}
-    least = {number: _size(layers[number], keep) for number, keep in fallback.items()}
+    least = {number: size_kept(layers[number], keep) for number, keep in fallback.items()}
     keeps: dict[int, Keep] = {}
     left = budget
     for number in sorted(asked, key=lambda number: (number not in front, least[number], number)):
@@ -133,9 +144,9 @@ def share_out(
     return keeps
 
 
-def is_reducible(layer: Layer) -> bool:
+def is_reducible(layer: Valued) -> bool:
     """Whether a layer has maps that its mean and maximum can stand for in less memory."""
-    return _size(layer, "reduced") < _size(layer, "exact")
+    return size_kept(layer, "reduced") < size_kept(layer, "exact")
 
 
 def size_of(shape: tuple[int, ...], dtype: str) -> int:
@@ -143,7 +154,7 @@ def size_of(shape: tuple[int, ...], dtype: str) -> int:
     return math.prod(shape) * (8 if dtype in ("float64", "int64") else BYTES)
 
 
-def _size(layer: Layer, keep: Keep) -> int:
+def size_kept(layer: Valued, keep: Keep) -> int:
     """The bytes of a layer that is kept so; one without maps to reduce is kept exactly."""
     exact = size_of(layer.shape, layer.dtype)
     if keep == "exact" or len(layer.shape) < 3 or layer.kind == "attention" or layer.dtype.startswith("complex"):

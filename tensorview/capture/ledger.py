@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .attention import Attention
 from .failure import Failure
-from .keeping import Wanted, size_of
+from .keeping import Keep, Reduced, Wanted, is_reducible, size_kept, size_of
 from .layers import ModuleInfo
 from .plan import Node, Output, Step
 from .provenance import Provenance
@@ -24,8 +26,10 @@ class Ledger:
         batch: the batch size.
         sample: which sample is kept.
         wanted: whether a layer of that name and module (None for a function) keeps its values.
-        room: how many bytes of values are copied at most; where they take more, none are, and only what they are is
+        room: how many bytes of values are copied at most. Where they take more, none are, and only what they are is
             noted.
+        means: whether in that case the means of maps are kept, and the values of layers without maps, as far as the
+            room goes: of a large network that is what its first view shows.
 
     Attributes:
         nodes, steps: what was found; the inputs are the first nodes.
@@ -36,7 +40,7 @@ class Ledger:
         full: whether the values took more than the room.
     """
 
-    def __init__(self, batch: int, sample: int, wanted: Wanted, room: float = math.inf) -> None:
+    def __init__(self, batch: int, sample: int, wanted: Wanted, room: float = math.inf, means: bool = False) -> None:
         self.nodes: list[Node] = []
         self.steps: list[Step] = []
         self.provenance = Provenance()
@@ -44,7 +48,8 @@ class Ledger:
         self.failure: Failure | None = None
         self.calls = 0
         self._batch, self._sample, self._wanted = batch, sample, wanted
-        self._room = room
+        self._most = self._left = room
+        self._means = means
         self.full = not room
         self._calls: Counter[str] = Counter()
 
@@ -52,6 +57,16 @@ class Ledger:
     def copied(self) -> list[Any]:
         """The values, by node."""
         return [node.copied for node in self.nodes]
+
+    def has_kept(self, keeps: Mapping[int, Keep]) -> bool:
+        """Whether the values of nodes are there as they are to be kept."""
+        if not self.full:
+            return all(keep == "exact" for keep in keeps.values())
+        return all(
+            keep == ("mean" if isinstance(self.nodes[number].copied, Reduced) else "exact")
+            and self.nodes[number].copied is not None
+            for number, keep in keeps.items()
+        )
 
     @property
     def batch(self) -> int:
@@ -91,9 +106,13 @@ class Ledger:
             self.warn(f"layer '{name}' returned {tuple(shape)}, which has {whole}")
         node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
         kept = node.kind == "input" or self._wants(name, node, module)
-        if kept and self._has_room(size_of(node.shape, node.dtype)):
-            node.copied = copy_sample(tensor, pick, self._sample)
-            if node.copied is None:
+        if kept and (keep := self._fitting(node)):
+            exactly = keep == "exact"
+            copied = (
+                copy_sample(tensor, pick, self._sample) if exactly else Reduced.of(tensor, pick, self._sample, keep)
+            )
+            node.copied = copied
+            if copied is None:
                 self.warn(f"layer '{name}' returned {node.dtype} values, which are not drawn")
                 kept = False
         number = len(self.nodes)
@@ -106,18 +125,39 @@ class Ledger:
         node.shape, node.dtype = attention.shape(self._batch), "float32"
         call = self._calls[node.base]
         kept = self._wants(node.base if call == 1 else f"{node.base}#{call}", node, module)
-        if kept and self._has_room(attention.nbytes // self._batch):
+        if kept and self._fitting(node, attention.nbytes // self._batch):
             node.copied = attention.of_sample(self._batch, self._sample)
         self.nodes.append(node)
         return len(self.nodes) - 1, kept
 
-    def _has_room(self, size: int) -> bool:
-        self._room -= size
-        if self._room < 0 and not self.full:
-            self.full = True
-            for node in self.nodes:
-                node.copied = None
-        return not self.full
+    def _fitting(self, node: Node, size: int | None = None) -> Keep | None:
+        """How a node's values are kept, for which there is room then; None for not at all.
+
+        Args:
+            size: in bytes, where it is not that of the values.
+        """
+        exactly = size_of(node.shape, node.dtype) if size is None else size
+        if not self.full and exactly > self._left:
+            self._fill()
+        if self.full and (not self._means or node.kind == "attention"):
+            return None
+        keep: Keep = "mean" if self.full and is_reducible(node) and node.kind != "input" else "exact"
+        taken = size_kept(node, keep) if keep == "mean" else exactly
+        if taken > self._left:
+            return None
+        self._left -= taken
+        return keep
+
+    def _fill(self) -> None:
+        """Keep less of what was copied, since all values take more than the room."""
+        self.full, self._left = True, self._most
+        for node in self.nodes:
+            copied, node.copied = node.copied, None
+            if copied is None or isinstance(copied, Attention):
+                continue
+            if keep := self._fitting(node):
+                values = torch.as_tensor(copied)
+                node.copied = copied if keep == "exact" else Reduced.of(values, Pick(-1), 0, keep)
 
     def _wants(self, name: str, node: Node, module: nn.Module | None) -> bool:
         """Whether a tensor's values are kept: its own name or that of the call is wanted."""

@@ -219,13 +219,14 @@ class Tracer:
             raise
 
     def _first(self, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any], signature: tuple[Any, ...]) -> Trace:
-        """A pass that finds the structure; where more than fits is to be kept, or less, a second one that keeps it."""
-        ledger = self._record(args, kwargs, self._most if self._choose is None else min(self._most, WHOLE))
+        """A pass that finds the structure; where it has not kept what now is to be kept, a second one that does."""
+        whole = self._choose is None
+        ledger = self._record(args, kwargs, self._most if whole else min(self._most, WHOLE), means=not whole)
         self._signature = signature
         found = self._found
         assert found is not None
         self._plan, keeps = choosing(found, self._wanted, self._choose, self._budget)
-        if not ledger.full and all(keep == "exact" for keep in keeps.values()):
+        if ledger.has_kept(keeps):
             return self._plan.filled([each if n in keeps else None for n, each in enumerate(ledger.copied)])
         template = self._plan.template
         bounded = self._replay(found, *arrange(self._model, x))
@@ -263,11 +264,12 @@ class Tracer:
         kwargs: dict[str, Any],
         room: float,
         within: AbstractContextManager[Any] | None = None,
+        means: bool = False,
     ) -> Ledger:
-        """The full pass, in the context `within`, which copies values of at most `room` bytes."""
+        """The full pass, in the context `within`; `room` and `means` as in `Ledger`."""
         named = name_inputs(self._model, args, kwargs)
         batch = batch_size(args, [tensor for _, tensor in named], self._sample)
-        ledger = Ledger(batch, self._sample, self._wanted, room)
+        ledger = Ledger(batch, self._sample, self._wanted, room, means)
         inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
         recorder = Recorder(self._model, ledger)
         self._found = self._plan = None

@@ -68,6 +68,29 @@ def test_only_what_is_shown_is_kept(large) -> None:
     assert large.predictions(5), "the classes are known"
 
 
+@pytest.mark.parametrize(
+    ("room", "opened", "passes_needed"), [(60_000, None, 1), (60_000, "low", 2), (10_000, None, 2)]
+)
+def test_the_first_pass_of_a_large_network_keeps_what_its_first_view_shows(monkeypatch, room, opened, passes_needed):
+    monkeypatch.setattr(passes, "WHOLE", room)
+    monkeypatch.setattr(tracer, "WHOLE", room)
+    model, x = Tower().eval(), torch.rand(1, 3, 8, 8)
+    calls = []
+    model.head.register_forward_hook(lambda *_: calls.append(None))
+    session = Session(Subject("tower", model, InputSpec((3, 8, 8)), tuple("abcde")), x, open=opened)
+    assert len(calls) == passes_needed
+    expected = capture(model, x)
+    shown = {session.scene.all_layers[node.output].name for node in session.scene.nodes}
+    assert kept(session) == shown
+    for name in shown:
+        layer, whole = session.scene.trace[name], expected[name].values
+        if layer.reduced:
+            np.testing.assert_allclose(layer.reduced["mean"], whole.mean(0), rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(layer.values, whole)
+    same_pixels(session)
+
+
 def test_what_is_opened_comes_with_another_pass(large) -> None:
     large.toggle("low")
     assert large.lacks
