@@ -107,12 +107,11 @@ class Ledger:
         node.shape, node.dtype = sample_shape(shape, pick), str(tensor.dtype).removeprefix("torch.")
         kept = node.kind == "input" or self._wants(name, node, module)
         if kept and (keep := self._fitting(node)):
-            exactly = keep == "exact"
-            copied = (
-                copy_sample(tensor, pick, self._sample) if exactly else Reduced.of(tensor, pick, self._sample, keep)
-            )
-            node.copied = copied
-            if copied is None:
+            if keep == "exact":
+                node.copied = copy_sample(tensor, pick, self._sample)
+            else:
+                node.copied = Reduced.of(tensor, pick, self._sample, keep)
+            if node.copied is None:
                 self.warn(f"layer '{name}' returned {node.dtype} values, which are not drawn")
                 kept = False
         number = len(self.nodes)
@@ -134,12 +133,12 @@ class Ledger:
         """How a node's values are kept, for which there is room then; None for not at all.
 
         Args:
-            size: in bytes, where it is not that of the values.
+            size: in bytes, where something else is kept than the values.
         """
         exactly = size_of(node.shape, node.dtype) if size is None else size
         if not self.full and exactly > self._left:
             self._fill()
-        if self.full and (not self._means or node.kind == "attention"):
+        if self.full and (not self._means or size is not None):
             return None
         keep: Keep = "mean" if self.full and is_reducible(node) and node.kind != "input" else "exact"
         taken = size_kept(node, keep) if keep == "mean" else exactly
@@ -177,9 +176,8 @@ class Ledger:
             else:
                 sources = self.provenance.of(tensor)
                 base = ".".join(("output", *path))
-                info = ModuleInfo(
-                    "returned by the model", {"cellwise": self.provenance.cellwise([tensor], tensor.shape)}
-                )
+                cellwise = self.provenance.cellwise([tensor], tensor.shape)
+                info = ModuleInfo("returned by the model", {"cellwise": cellwise})
                 node = Node(base, "other", "output", "", sources, info)
                 outputs.append(self.add(node, tensor))
         if not outputs:
