@@ -1,7 +1,7 @@
 """Import torchvision, also where its compiled operators do not load.
 
 A torchvision whose binary was built for another torch cannot load its C++ operators, and its Python half then
-stops at `operator torchvision::nms does not exist`. The classification models and transforms use none of
+stops at `operator torchvision::nms does not exist`. But for the detectors, models and transforms use none of
 them, so declaring the two schemas that are missing is enough to import it.
 """
 

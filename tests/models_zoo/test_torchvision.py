@@ -13,7 +13,8 @@ import torch
 import torch.fx
 from torch import nn
 
-from tensorview.capture import Trace, Tracer, capture
+from tensorview.capture import Trace, Tracer, capture, structure
+from tensorview.opening import open_model
 from tensorview.opening.torchvision_shim import import_torchvision
 
 MODELS = import_torchvision().models
@@ -184,6 +185,20 @@ def test_segmentation_opens_with_the_graph_of_fx(name, make_model):
     trace = assert_opens(model, noise(3, 64, 64), replayed=True)
     fx = FxGraph(model)
     assert captured_producers(trace, fx.hidden) == fx.producers
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(MODELS.list_models()) - set(NAMES)))
+def test_what_classifies_no_images_opens_by_its_name(name, make_model):
+    with make_model.cheap_starts():
+        subject = open_model(f"torchvision:{name}", random_weights=True)
+    shapes = {"video": 4, "detection": 3, "segmentation": 3, "optical_flow": 3, "quantization": 3}
+    task = next(task for task in shapes if name in MODELS.list_models(module=getattr(MODELS, task)))
+    assert len(subject.input_spec.shape) == shapes[task]
+    if task != "detection":  # whose operators may be missing
+        trace = structure(subject.module, subject.complete(torch.zeros(1, *subject.input_spec.shape)))
+        channels = {"optical_flow": 2}.get(task, len(subject.class_names))
+        assert trace[trace.outputs[-1]].shape[0] == channels
 
 
 VIDEO = {"s3d": (3, 14, 224, 224), "mvit_v1_b": (3, 16, 224, 224), "mvit_v2_s": (3, 16, 224, 224)}

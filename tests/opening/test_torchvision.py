@@ -1,3 +1,4 @@
+import contextlib
 import importlib
 import os
 import subprocess
@@ -61,6 +62,61 @@ def test_another_input_shape(photo):
     assert x.shape == (1, 3, 64, 96)
     assert x.min() < -1
     assert x.max() > 1
+
+
+def test_segmentation_takes_a_whole_photograph(photo):
+    subject = open_model("torchvision:lraspp_mobilenet_v3_large", random_weights=True)
+    assert subject.input_spec.shape == (3, 520, 520)
+    assert subject.class_names[:2] == ("__background__", "aeroplane")
+    subject = open_model("torchvision:lraspp_mobilenet_v3_large", random_weights=True, input_shape=(3, 300, 300))
+    x = subject.preprocess(photo)
+    centre = torch.from_numpy(np.array(photo.crop((100, 0, 400, 300)))).permute(2, 0, 1) / 255
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    assert torch.allclose(x[0], (centre - mean[:, None, None]) / std[:, None, None], atol=1e-5)
+    with torch.no_grad():
+        assert subject.module(x)["out"].shape == (1, 21, 300, 300)
+
+
+def test_video_takes_a_clip_and_makes_one_of_a_picture(photo):
+    subject = open_model("torchvision:r3d_18", random_weights=True)
+    assert subject.input_spec.shape == (3, 16, 112, 112)
+    assert len(subject.class_names) == 400
+    x = subject.preprocess(photo)
+    frames = torch.from_numpy(np.array(photo)).permute(2, 0, 1).repeat(16, 1, 1, 1)
+    assert torch.equal(x[0], torchvision.models.video.R3D_18_Weights.DEFAULT.transforms()(frames))
+    clip = np.random.default_rng(0).random((3, 16, 112, 112), np.float32)
+    assert np.array_equal(subject.preprocess(clip)[0].numpy(), clip)
+    with torch.no_grad():
+        assert subject.module(x).shape == (1, 400)
+
+
+def test_optical_flow_takes_two_pictures(photo):
+    subject = open_model("torchvision:raft_small", random_weights=True)
+    first, second = subject.preprocess(photo), photo.rotate(5)
+    inputs = subject.complete(first, {"image2": second})
+    assert list(inputs) == ["image1", "image2"]
+    assert [tuple(x.shape) for x in inputs.values()] == [(1, 3, 128, 128)] * 2
+    assert inputs["image2"].min() >= -1
+    assert inputs["image2"].min() < 0
+    with torch.no_grad():
+        assert subject.module(**inputs)[-1].shape == (1, 2, 128, 128)
+
+
+def test_detectors_take_a_batch_in_place_of_a_list():
+    subject = open_model("torchvision:ssdlite320_mobilenet_v3_large", random_weights=True)
+    seen = []
+    subject.module.transform.register_forward_pre_hook(lambda module, args: seen.extend(args[0]))
+    with torch.no_grad(), contextlib.suppress(RuntimeError):  # where torchvision's compiled operators are missing
+        subject.module(torch.rand(2, 3, 320, 320))
+    assert [tuple(image.shape) for image in seen] == [(3, 320, 320)] * 2
+    assert type(subject.module).__name__ == "SSD"
+    assert subject.class_names[1] == "person"
+
+
+def test_quantized_models_open_as_they_are_before_they_are_quantized():
+    subject = open_model("torchvision:quantized_mobilenet_v2", random_weights=True)
+    assert subject.input_spec.shape == (3, 224, 224)
+    assert type(subject.module.features[0][0]) is torch.nn.Conv2d
 
 
 def test_a_module_of_torchvision_is_for_large_images():
