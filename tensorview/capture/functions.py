@@ -11,11 +11,11 @@ from torch import Tensor
 from .aside import AsideMode
 from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
-from .kinds import AXIS_MOVES, CELLWISE, CONSTANTS, function_kind, function_name
+from .kinds import AXIS_MOVES, CELLWISE, feeding, function_kind, function_name
 from .ledger import Ledger
 from .plan import Node, Step, is_plain
 from .provenance import NOT_DIRECT, Sources, version
-from .values import tensors_in
+from .values import apart, tensors_in
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -82,7 +82,7 @@ class FunctionWatch(AsideMode):
                 shapes = tuple(tuple(tensor.shape) for tensor in call.given)
                 self._ledger.fail(error, self._recorder.name_of(call.name), call.name, shapes)
             raise
-        if not call.sources or call.name in CONSTANTS:
+        if not call.sources:
             return out
         return self._follow(call, out, attention)
 
@@ -90,6 +90,7 @@ class FunctionWatch(AsideMode):
         provenance = self._ledger.provenance
         name = function_name(func)
         given = tuple(tensors_in((args, kwargs)))
+        entering = feeding(name, func, given)
         first = args[0] if args else None
         return Call(
             name,
@@ -98,8 +99,8 @@ class FunctionWatch(AsideMode):
             kwargs,
             given,
             tuple(map(version, given)),
-            provenance.of_all(given[1:] if name == "copy" else given),  # copy_ overwrites its first argument
-            provenance.operands(given),
+            provenance.of_all(entering),
+            provenance.operands(entering),
             provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT,
             position,
         )
@@ -114,7 +115,7 @@ class FunctionWatch(AsideMode):
             sources = call.sources
         else:
             if any(out is tensor for tensor in unchanged):  # as dropout does in eval mode
-                out = out.detach()
+                out = apart(out)
             sources = (self._record(call, kind, out, attention),)
         for tensor in changed:
             provenance.written(tensor, sources)

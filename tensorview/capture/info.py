@@ -88,7 +88,7 @@ def function_info(
         hyper.update(in_channels=wide[0], out_channels=wide[1], kernel_size=tuple(weight.shape[2:]), groups=groups)
     elif isinstance(weight, Tensor) and name == "linear":
         hyper.update(in_features=weight.shape[-1], out_features=weight.shape[0])
-    elif name in PRODUCTS and (inner := _inner(name, args)):
+    elif name in PRODUCTS and (inner := _inner(name, args, kwargs)):
         hyper["inner"] = inner
     used = [value for value in given.values() if isinstance(value, Tensor) and id(value) in known]
     parameters = tuple((known[id(p)], tuple(p.shape), p.numel()) for p in used)
@@ -97,8 +97,10 @@ def function_info(
     return ModuleInfo(f"{name}({described})", hyper, parameters, sum(p[2] for p in parameters), formula)
 
 
-def _inner(name: str, args: tuple[Any, ...]) -> int | None:
+def _inner(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
     """How many products are added for each number of a product of matrices; None where that is not told here."""
+    if name in ("outer", "tensordot"):
+        return None
     if name == "einsum" and isinstance(args[0], str) and "..." not in args[0]:
         operands = args[1] if isinstance(args[1], (tuple, list)) else args[1:]
         terms, _, result = args[0].replace(" ", "").partition("->")
@@ -106,8 +108,9 @@ def _inner(name: str, args: tuple[Any, ...]) -> int | None:
             c: n for term, t in zip(terms.split(","), operands, strict=True) for c, n in zip(term, t.shape, strict=True)
         }
         return math.prod(size for letter, size in sizes.items() if letter not in result)
-    first = args[1] if name in ("addmm", "baddbmm") else args[0]
-    return first.shape[-1] if isinstance(first, Tensor) and name not in ("outer", "tensordot", "einsum") else None
+    place, word = {"addmm": (1, "mat1"), "baddbmm": (1, "batch1")}.get(name, (0, "input"))
+    first = args[place] if len(args) > place else kwargs.get(word)
+    return first.shape[-1] if isinstance(first, Tensor) else None
 
 
 def _bind(name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -84,16 +84,16 @@ def module_type(module: nn.Module) -> str:
 def is_atomic(module: nn.Module) -> bool:
     """Whether a module is one layer rather than a box of layers.
 
-    It is when it has no children, and when torch.nn itself wrote its `forward` (`MultiheadAttention`, a `Linear`
-    with a parametrization), unless that only hands the work to the children. A scripted module runs outside Python,
-    where its children are not seen.
+    It is when it has no children, and when torch itself wrote its `forward` (`MultiheadAttention`, a `Linear` with a
+    parametrization or one that is quantized), unless that only hands the work to the children. A scripted module
+    runs outside Python, where its children are not seen.
     """
     if next(module.children(), None) is None or isinstance(module, torch.jit.ScriptModule):
         return True
     forward = type(module).forward
     if forward is nn.Module.forward or isinstance(module, _CONTAINERS):  # the former is a compiled module's
         return False
-    return (getattr(forward, "__module__", None) or "").startswith(("torch.nn.modules.", "torch.jit."))
+    return (getattr(forward, "__module__", None) or "").startswith(("torch.nn.modules.", "torch.ao.nn.", "torch.jit."))
 
 
 _FUNCTIONS_OF = {
@@ -150,11 +150,14 @@ _REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp"}
 AXIS_MOVES = {"permute", "transpose", "swapaxes", "movedim"}
 _OPERATORS = {"truediv": "div", "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub"}
 # They take a tensor for its shape, dtype or device and not for its values.
-CONSTANTS = {
+_CONSTANTS = {
     *("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like"),
     *("new_zeros", "new_ones", "new_empty", "new_full", "new_tensor"),
-    *("bernoulli", "fill", "zero", "normal", "uniform"),
+    *("fill", "zero", "uniform"),
 }
+_DRAWS = {"normal_", "bernoulli_", "exponential_", "geometric_", "log_normal_", "cauchy_", "random_"}
+# Of their further arguments they take the shape or the dtype.
+_AS = {"view_as", "reshape_as", "expand_as", "type_as"}
 # Without another layer's values they make each cell of the same cell.
 CELLWISE = {
     *(
@@ -190,6 +193,15 @@ def function_name(func: Callable[..., Any]) -> str:
     else:
         name = name.strip("_").removesuffix("_with_indices")
     return _OPERATORS.get(name, name)
+
+
+def feeding(name: str, func: Callable[..., Any], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Those of the tensors that a function is given whose values enter its result."""
+    if name in _CONSTANTS or getattr(func, "__name__", "") in _DRAWS:
+        return ()
+    if name == "copy":  # whose first argument is overwritten
+        return given[1:]
+    return given[:1] if name in _AS else given
 
 
 def function_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], operands: int) -> str | None:

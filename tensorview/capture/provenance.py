@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor
+import torch
+from torch import Tensor, UntypedStorage
 from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -23,14 +24,24 @@ class Provenance:
 
     def __init__(self) -> None:
         self._entries = WeakTensorKeyDictionary()
+        # Of memory that was written to; with the storage itself, so that its number is not given to another one.
+        self._memories: dict[int, tuple[UntypedStorage, Sources]] = {}
 
     def set(self, tensor: Tensor, sources: Sources, direct: bool, cellwise: bool = False) -> None:
         """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one."""
         self._entries[tensor] = (sources, direct, direct or cellwise)
 
     def of(self, tensor: Tensor) -> Sources:
-        """The numbers of the layers that `tensor` comes from, in argument order."""
-        return self._entries.get(tensor, _NOTHING)[0]
+        """The numbers of the layers that `tensor` comes from, in argument order.
+
+        A tensor without an entry, as a fresh buffer, comes from what was written to its memory through another one.
+        """
+        entry = self._entries.get(tensor)
+        if entry is not None:
+            return tuple(entry[0])
+        if not self._memories or (memory := _memory(tensor)) not in self._memories:
+            return ()
+        return self._memories[memory][1]
 
     def of_all(self, tensors: Iterable[Tensor]) -> Sources:
         """The union of several tensors' sources, in order, without duplicates."""
@@ -53,16 +64,44 @@ class Provenance:
     def written(self, tensor: Tensor, sources: Sources) -> None:
         """Say that `tensor` was written to in place, from `sources`.
 
-        Other tensors on the same memory follow: one that is no larger is taken to be overwritten, a larger
+        Other tensors on the same cells follow: one that is no larger is taken to be overwritten, a larger
         one keeps its own sources beside the new.
         """
         memory = _memory(tensor)
+        if memory is not None:
+            storage, before = self._memories.get(memory, (tensor.untyped_storage(), ()))
+            whole = tensor.numel() * tensor.element_size() >= storage.nbytes()
+            self._memories[memory] = storage, tuple(dict.fromkeys((*(() if whole else before), *sources)))
         for other, (old, _, _) in list(self._entries.items()):
-            if other is tensor or memory is None or _memory(other) != memory:
+            if other is tensor or memory is None or _memory(other) != memory or _are_apart(other, tensor):
                 continue
             kept = () if other.numel() <= tensor.numel() else old
             self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False, False)
         self._entries[tensor] = (sources, False, False)
+
+
+def _are_apart(one: Tensor, other: Tensor) -> bool:
+    """Whether two strided tensors on the same memory have no cell in common, as far as that is easily told.
+
+    Views of one tensor that slicing and splitting make have its strides. Each is a box among its cells, and two boxes
+    are apart where they are along one of the axes.
+    """
+    if one.layout is not torch.strided or other.layout is not torch.strided or one.dtype is not other.dtype:
+        return False
+    if one.ndim != other.ndim or one.stride() != other.stride():
+        return False
+    strides = [int(stride) for stride in one.stride()]
+    here, there = int(one.storage_offset()), int(other.storage_offset())
+    apart, around = False, 0
+    for axis in sorted((axis for axis, stride in enumerate(strides) if stride), key=lambda axis: -strides[axis]):
+        stride = strides[axis]
+        (start, here), (begin, there) = divmod(here, stride), divmod(there, stride)
+        stop, end = start + one.shape[axis], begin + other.shape[axis]
+        if around and (around % stride or max(stop, end) > around // stride):
+            return False  # a box that goes on in the next row
+        apart = apart or stop <= begin or end <= start
+        around = stride
+    return apart or here != there
 
 
 def version(tensor: Tensor) -> int:

@@ -19,7 +19,7 @@ from .layers import ModuleInfo
 from .ledger import Ledger
 from .plan import Node, Output, Step, is_plain
 from .provenance import NOT_DIRECT, Sources, version
-from .values import batch_axis, named_tensors, tensors_in
+from .values import apart, batch_axis, cloned, named_tensors, tensors_in
 
 # Of torch.compile, of FSDP, and of activation checkpointing.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -68,6 +68,10 @@ class Recorder:
         self._thread = get_ident()
         self._ambient = sys.exc_info()[1]
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        """The same: a model that copies a part of itself copies the hooks of that part along."""
+        return self
+
     @property
     def inside_layer(self) -> bool:
         """Whether an atomic module is running, whose inner calls are its own affair."""
@@ -94,6 +98,7 @@ class Recorder:
                 result = self._model(*args, **kwargs)
         finally:
             self._hush()
+            self._paths = {}  # copies that are kept have these hooks for ever
             del self._watch  # it knows this object, which else would hold the values until garbage is collected
             for module in modules:
                 for registered in _registers(module):
@@ -107,10 +112,10 @@ class Recorder:
         before_flags[id(self)] = after_flags[id(self)] = always[id(self)] = True
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if get_ident() != self._thread:
+        path = self._paths.get(id(module))
+        if get_ident() != self._thread or path is None:  # of a copy that the model has made of a part of itself
             return
         self.paused = True
-        path = self._paths[id(module)]
         if self.inside_layer:
             self._depth += 1
             self._frames.append(Frame(module, path))
@@ -138,9 +143,9 @@ class Recorder:
         sources, operands = provenance.of_all(given), provenance.operands(given)
         return Frame(module, path, atomic, given, versions, sources, operands, fed_by)
 
-    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Tensor | None:
+    def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Called after each module, also when it raised; a result replaces what the module returned."""
-        if get_ident() != self._thread:
+        if get_ident() != self._thread or id(module) not in self._paths:
             return None
         self.paused = True
         frame = self._frames.pop()
@@ -173,14 +178,15 @@ class Recorder:
         listener.__exit__(None, None, None)
         return listener.heard
 
-    def _record(self, frame: Frame, out: Any, heard: Attention | None) -> Tensor | None:
+    def _record(self, frame: Frame, out: Any, heard: Attention | None) -> Any:
         """Record what an atomic module returned."""
         module, provenance = frame.module, self._ledger.provenance
         changed = [t for t, old in zip(frame.given, frame.versions, strict=True) if version(t) != old]
-        # A module that hands its argument on would otherwise become the source of the argument's other users.
-        handed_on = isinstance(out, Tensor) and not changed and any(out is tensor for tensor in frame.given)
+        # A module that hands an argument on would otherwise become the source of the argument's other users.
+        kept = [tensor for tensor in frame.given if not any(tensor is other for other in changed)]
+        handed_on = type(out) in (Tensor, tuple, list, dict) and any(t is k for t in tensors_in(out) for k in kept)
         if handed_on:
-            out = out.detach()
+            out = cloned(out, lambda tensor: apart(tensor) if any(tensor is other for other in kept) else tensor)
         outputs = self._add_outputs(frame, out)
         for tensor in changed:
             provenance.written(tensor, tuple(output.node for output in outputs[:1]))
@@ -201,7 +207,7 @@ class Recorder:
         """A node for each tensor: the first has the layer's name, others are `"lstm:1"`, `"backbone:key"`."""
         outputs: list[Output] = []
         for position, (path, tensor) in enumerate(named_tensors(out)):
-            suffix = path[0] if isinstance(out, dict) else str(position)
+            suffix = ".".join(path) if isinstance(out, dict) else str(position)
             node = self._node(frame, outputs[0].node if outputs else -1, suffix)
             outputs.append(self._ledger.add(node, tensor, frame.module, batch_axis(frame.module, position)))
         return outputs

@@ -42,6 +42,7 @@ class Replay:
         "_broken",
         "_calls",
         "_copied",
+        "_hooked",
         "_ids",
         "_listener",
         "_paused",
@@ -68,6 +69,7 @@ class Replay:
             self._rows = torch.from_numpy(room).split([place.stop - place.start for place in plan.places])
         self._listener: Listener | None = None
         self._ids = [0] * plan.size
+        self._hooked: set[int] = set()
         self._at = 0
         self._calls = 0
         self._broken = self._paused = False
@@ -88,6 +90,7 @@ class Replay:
         hooks: list[dict[int, Any]] = []
         try:
             for module in self._stand_ins.set(self, listened):
+                self._hooked.add(id(module))
                 hooks.append(module._forward_hooks)
                 module._forward_hooks[key] = self._hook_after
                 if self.watch:
@@ -101,16 +104,25 @@ class Replay:
             self.watch = None  # it knows this object, which else would hold the values until garbage is collected
             self._hush()
             self._stand_ins.remove()
+            self._hooked.clear()
             for registered in (*hooks, *before, *listening):
                 registered.pop(key, None)
         return self._finish(result)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Replay:
+        """The same: a model that copies a part of itself copies the hooks of that part along."""
+        return self
+
+    def _sees(self, module: nn.Module) -> bool:
+        """Whether a call of a module with hooks is one of this pass, and not that of a copy of the module."""
+        return get_ident() == self.thread and id(module) in self._hooked
+
     def _hook_before(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if self.watch is not None and get_ident() == self.thread:
+        if self.watch is not None and self._sees(module):
             self.watch.put_aside()
 
     def _hook_after(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
-        return self.leave(module, args, out) if get_ident() == self.thread else None
+        return self.leave(module, args, out) if self._sees(module) else None
 
     def leave(self, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
         """Check a call, and copy what is kept of its result. What is returned here, unless None, takes its place."""
@@ -152,7 +164,7 @@ class Replay:
         return True
 
     def _listen(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        if get_ident() == self.thread:
+        if self._sees(module):
             self._hook_before(module, args)
             self._hush()
             self._listener = Listener()

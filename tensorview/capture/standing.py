@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from threading import get_ident
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +29,8 @@ class StandIns:
         self.modules = modules
         # Not the pass itself: functions that held it would be held by it, and its values with them.
         self._under_way: list[Replay | None] = [None]
-        self._functions = [_stand_in(module, self._under_way) for module in modules]
+        # Methods, since a model may copy a part of itself: the copy of a method is that of the copied module.
+        self._methods = [MethodType(_stand_in(module, self._under_way), module) for module in modules]
         self._kinds = frozenset(map(type, modules))
         self._set: list[nn.Module] = []
 
@@ -42,7 +43,7 @@ class StandIns:
         self._under_way[0] = replay
         kinds = () if _are_hooks_for_all() else set(filter(_is_plain, self._kinds))
         others = []
-        for module, function in zip(self.modules, self._functions, strict=True):
+        for module, method in zip(self.modules, self._methods, strict=True):
             own = module.__dict__
             if (
                 module.__class__ in kinds
@@ -52,7 +53,7 @@ class StandIns:
                 and own.get("_compiled_call_impl") is None
                 and id(module) not in but_for
             ):
-                own["forward"] = function
+                own["forward"] = method
                 self._set.append(module)
             else:
                 others.append(module)
@@ -67,18 +68,19 @@ class StandIns:
 
 
 def _stand_in(module: nn.Module, under_way: list[Replay | None]) -> Callable[..., Any]:
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
+    # Its name is what pickle finds a method again by.
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         replay = under_way[0]
-        if replay is None or replay.thread != get_ident():
-            return module.__class__.forward(module, *args, **kwargs)
+        if replay is None or self is not module or replay.thread != get_ident():
+            return self.__class__.forward(self, *args, **kwargs)
         watch = replay.watch
         if watch is not None:
             watch.put_aside()
-        out = module.__class__.forward(module, *args, **kwargs)
-        other = replay.leave(module, args, out)
+        out = self.__class__.forward(self, *args, **kwargs)
+        other = replay.leave(self, args, out)
         return out if other is None else other
 
-    return stand_in
+    return forward
 
 
 def _are_hooks_for_all() -> bool:

@@ -13,6 +13,8 @@ from torch.nn.parameter import is_lazy
 
 from .provenance import version
 
+SMALL = 1024  # numbers of a buffer that costs next to nothing to copy
+
 
 class Saved(NamedTuple):
     """A buffer and what it held."""
@@ -44,13 +46,15 @@ class Unchanged:
     The generators are torch's (CPU, CUDA), and those of Python and numpy: these cost as much as a small layer, so
     that of a model in eval mode they are saved in the first pass, and later only if that pass drew from them.
     Buffers of modules in training mode are copied (batch norm's running statistics), and in the first pass those
-    of modules from outside torch.nn too; later passes copy only those of them that did change, so that a constant
-    mask is not copied each time.
+    of modules from outside torch.nn too; later passes copy only the small ones of these and those that did change, so
+    that a constant mask is not copied each time. A buffer that was None is None again.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self._modules = [module for module in model.modules() if any(b is not None for b in module._buffers.values())]
+        self._owners = [m for m in model.modules() if m._buffers and not _is_of_torch(m)]
+        self._empty: list[tuple[nn.Module, str]] = []
         self._children = [(m._modules, list(m._modules.values())) for m in model.modules() if m._modules]
         self._changing: dict[int, set[str]] | None = None  # names of buffers by their module's id
         self._draws: bool | None = None
@@ -66,21 +70,22 @@ class Unchanged:
         self._saved = [
             Saved(module, name, buffer, buffer.detach().clone(), version(buffer))
             for module in self._modules
-            if module.training or self._changing is None or id(module) in self._changing
+            if module.training or self._changing is None or id(module) in self._changing or not _is_of_torch(module)
             for name, buffer in module._buffers.items()
-            if buffer is not None and not is_lazy(buffer) and self._may_change(module, name)
+            if buffer is not None and not is_lazy(buffer) and self._may_change(module, name, buffer)
         ]
+        self._empty = [(m, name) for m in self._owners for name, buffer in m._buffers.items() if buffer is None]
         self._random = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
         draws = self._draws is not False or self._model.training
         self._plain = (random.getstate(), np.random.get_state()) if draws else None  # noqa: NPY002 (not drawn from)
 
-    def _may_change(self, module: nn.Module, name: str) -> bool:
+    def _may_change(self, module: nn.Module, name: str, buffer: Tensor) -> bool:
         if module.training:
             return True
-        if self._changing is None:
-            return not type(module).__module__.startswith("torch.nn.")
-        return name in self._changing.get(id(module), ())
+        if not _is_of_torch(module) and (self._changing is None or buffer.numel() <= SMALL):
+            return True
+        return self._changing is not None and name in self._changing.get(id(module), ())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -98,6 +103,8 @@ class Unchanged:
         with torch.no_grad():
             for saved in self._saved:
                 saved.put_back()
+            for module, name in self._empty:
+                module._buffers[name] = None
         self._saved = []
 
     def _put_generators_back(self, python: Any, numpy: Any) -> None:
@@ -107,6 +114,10 @@ class Unchanged:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
         self._draws = bool(self._draws) or drawn
+
+
+def _is_of_torch(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

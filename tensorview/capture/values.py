@@ -123,6 +123,11 @@ def named_tensors(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tupl
             yield from named_tensors(getattr(value, field.name), (*path, field.name))
 
 
+def apart(tensor: Tensor) -> Tensor:
+    """Another tensor of the same memory, through which gradients go as well."""
+    return tensor.view_as(tensor) if tensor.requires_grad else tensor.detach()
+
+
 def cloned(value: Any, copy: Callable[[Tensor], Tensor] = lambda tensor: tensor.detach().clone()) -> Any:
     """`value` with every tensor in nested tuples, lists and dicts detached and copied."""
     if isinstance(value, Tensor):
