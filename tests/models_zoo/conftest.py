@@ -71,8 +71,9 @@ def make_model() -> Callable[..., nn.Module]:
     def make(name: str, **options: Any) -> nn.Module:
         with cheap_starts(weights):
             model = models.get_model(name, weights=None, **OPTIONS.get(name, {}), **options).eval()
-        if name.startswith("vit"):
-            weights(model.heads.head.weight)  # zeros to begin with: whatever is wrong would not show
+        if name.startswith("vit"):  # zeros to begin with: whatever is wrong would not show
+            head = model.heads.head.weight
+            head.data = torch.randn(head.shape, generator=torch.Generator().manual_seed(0)) / head.shape[1] ** 0.5
         return model
 
     make.cheap_starts = lambda: cheap_starts(weights)
