@@ -13,8 +13,8 @@ from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
 from .kinds import AXIS_MOVES, CELLWISE, feeding, function_kind, function_name
 from .ledger import Ledger
-from .plan import Node, Step, is_plain
-from .provenance import NOT_DIRECT, Sources, version
+from .plan import Node, Step, also, is_plain
+from .provenance import UNKNOWN, Sources, version
 from .values import apart, tensors_in
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Call(NamedTuple):
         given: the tensors among the arguments, and `versions` of them before the call.
         sources: the nodes that they come from together.
         operands: how many different sources there are, each tensor's taken together.
-        fed_by: the node whose value the first argument is; -1 if it is none's.
+        fed: the slots of `given`.
+        fed_by: the slot of the first argument; -1 if it has none.
         position: its number among the torch functions called outside of layers, from 1.
     """
 
@@ -40,6 +41,7 @@ class Call(NamedTuple):
     versions: tuple[int, ...]
     sources: Sources
     operands: int
+    fed: tuple[int, ...]
     fed_by: int
     position: int
 
@@ -101,7 +103,8 @@ class FunctionWatch(AsideMode):
             tuple(map(version, given)),
             provenance.of_all(entering),
             provenance.operands(entering),
-            provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT,
+            provenance.slots(given),
+            provenance.slots([first])[0] if isinstance(first, Tensor) else UNKNOWN,
             position,
         )
 
@@ -119,9 +122,12 @@ class FunctionWatch(AsideMode):
             sources = (self._record(call, kind, out, attention),)
         for tensor in changed:
             provenance.written(tensor, sources)
-        for position, tensor in enumerate(tensors_in(out)):
-            if not any(tensor is other for other in unchanged):
-                provenance.set(tensor, sources, kind is not None and position == 0, cellwise)
+        results = [tensor for tensor in tensors_in(out) if not any(tensor is other for other in unchanged)]
+        slots = (UNKNOWN,) * len(results)
+        if kind is None:
+            slots = self._ledger.add_link(call.position, call.fed, len(results))
+        for tensor, slot in zip(results, slots, strict=True):
+            provenance.set(tensor, sources, kind is not None and tensor is results[0], cellwise, slot)
         return out
 
     def _kind(self, call: Call, out: Any) -> str | None:
@@ -145,5 +151,7 @@ class FunctionWatch(AsideMode):
             further = Node(base, kind, call.name, self._recorder.owner, looked_at, info, True, output.node, SUFFIX)
             maps, listens = self._ledger.add_attention(further, attention, None)
         plain = maps < 0 and is_plain(out, output)
-        self._ledger.steps.append(Step(None, call.func, call.position, call.fed_by, (output,), plain, maps, listens))
+        self._ledger.steps.append(
+            Step(None, call.func, call.position, call.fed_by, (output,), plain, maps, listens, also(call.fed))
+        )
         return output.node

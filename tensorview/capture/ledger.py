@@ -14,7 +14,7 @@ from .attention import Attention
 from .failure import Failure
 from .keeping import Keep, Reduced, Wanted, is_reducible, size_kept, size_of
 from .layers import ModuleInfo
-from .plan import Node, Output, Step
+from .plan import FIRST_SLOT, Link, Node, Output, Step
 from .provenance import Provenance
 from .values import Pick, copy_sample, named_tensors, pick_for, sample_shape
 
@@ -37,6 +37,7 @@ class Ledger:
         warnings: sentences about what could not be shown.
         failure: the innermost module or function that raised.
         calls: how many torch functions were called outside of layers.
+        links: those of them that are no layers, by their number from 1.
         full: whether the values took more than the room.
     """
 
@@ -47,6 +48,8 @@ class Ledger:
         self.warnings: list[str] = []
         self.failure: Failure | None = None
         self.calls = 0
+        self.links: dict[int, Link] = {}
+        self._slots = FIRST_SLOT
         self._batch, self._sample, self._wanted = batch, sample, wanted
         self._most = self._left = room
         self._means = means
@@ -86,6 +89,13 @@ class Ledger:
         """Note who raised `error`. Those it passes through on its way out are not to blame."""
         if self.failure is None or self.failure.error is not error:
             self.failure = Failure(error, base, what, shapes)
+
+    def add_link(self, position: int, fed: tuple[int, ...], results: int) -> tuple[int, ...]:
+        """Note a function that is no layer, and what it was given: slots for so many tensors of its results."""
+        slots = tuple(range(self._slots, self._slots + results))
+        self._slots += results
+        self.links[position] = Link(fed, slots)
+        return slots
 
     def add_input(self, name: str, tensor: Tensor) -> Output:
         """Make `tensor` an input called `name`."""

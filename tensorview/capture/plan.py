@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -38,6 +38,21 @@ class Output(NamedTuple):
     kept: Keep | None
 
 
+FIRST_SLOT = 1 << 40  # of results that are no layers, until it is known how many nodes there are
+
+
+class Link(NamedTuple):
+    """A function that hands values on and is no layer.
+
+    Attributes:
+        fed: the slots of the tensors that it was given, -1 for those that have none.
+        slots: of the tensors that it returned.
+    """
+
+    fed: tuple[int, ...]
+    slots: tuple[int, ...]
+
+
 class Place(NamedTuple):
     """Where the values of a plain output lie among those of a pass.
 
@@ -62,11 +77,12 @@ class Step(NamedTuple):
         module: the module that was called, None for a function.
         func: the function that was called, None for a module.
         position: the function's number among the torch functions called outside of layers, from 1; -1 for a module.
-        fed_by: the node whose value was the first argument itself; -1 if it was none's.
+        fed_by: the slot of the first argument; -1 if it has none.
         outputs: the tensors that were returned.
         plain: whether that is a single one, float32, strided, on the CPU, with the batch first and no gradient.
         maps: the node of its attention maps, -1 where there are none.
         listens: whether these are kept.
+        also: the slots of all tensors among the arguments, where others than the first have one.
     """
 
     module: nn.Module | None
@@ -77,6 +93,7 @@ class Step(NamedTuple):
     plain: bool = False
     maps: int = -1
     listens: bool = False
+    also: tuple[int, ...] = ()
 
 
 class Plain(NamedTuple):
@@ -139,10 +156,11 @@ class Plan(NamedTuple):
         template: the first pass's trace without values.
         nodes: for each layer of the template, inputs first, the number of its node.
         batch: the batch size.
-        size: how many nodes there are.
+        size: how many slots there are, those of the nodes first.
         modules: those whose calls are steps, each once.
-        calls: how many torch functions were called outside of layers; -1 where no layer comes of one, and they need no
-            watching.
+        calls: how many torch functions were called outside of layers; -1 where no layer comes of one, nor what one is
+            given, and they need no watching.
+        links: those of them that hand values on, by their number from 1.
     """
 
     inputs: tuple[Output, ...]
@@ -157,6 +175,7 @@ class Plan(NamedTuple):
     size: int
     modules: tuple[nn.Module, ...]
     calls: int
+    links: Mapping[int, Link]
 
     @property
     def room(self) -> int:
@@ -196,6 +215,11 @@ class Plan(NamedTuple):
             ]
         )
         return template.renewed(layers[:count], layers[count:])
+
+
+def also(fed: tuple[int, ...]) -> tuple[int, ...]:
+    """The slots of arguments that a step must check beside the first; empty for none."""
+    return fed if any(slot >= 0 for slot in fed[1:]) else ()
 
 
 def is_plain(value: Any, output: Output) -> bool:
@@ -255,6 +279,7 @@ def settle(
     model_name: str,
     warnings: tuple[str, ...],
     calls: int,
+    links: Mapping[int, Link],
     batch: int,
 ) -> Plan:
     """Name the nodes, of which the inputs are the first, and make the plan of a pass of `calls` torch functions.
@@ -267,24 +292,46 @@ def settle(
     count = len(inputs)
     outputs = tuple(dict.fromkeys(names[output.node] for output in returned))
     template = Trace(layers[:count], layers[count:], outputs, warnings, None, model_name)
-    found = tuple(_living_steps(steps, dropped))
+    slots = _Slots(len(nodes), dropped, links)
+    found = tuple(
+        slots.of_step(step) for step in steps if step.module is not None or step.outputs[0].node not in dropped
+    )
     modules = tuple({id(step.module): step.module for step in found if step.module is not None}.values())
     own = {output.node for step in found for output in step.outputs}
-    watched = any(step.func is not None for step in found) or any(
-        output.node not in own and output.node >= count for output in returned
-    )
-    calls = calls if watched else -1
-    plan = Plan(inputs, found, (), (), found, returned, template, kept, batch, len(nodes), modules, calls)
+    watched = any(step.func is not None or max(step.fed_by, *step.also, -1) >= len(nodes) for step in found)
+    watched = watched or any(output.node not in own and output.node >= count for output in returned)
+    links, calls = slots.links, calls if watched else -1
+    plan = Plan(inputs, found, (), (), found, returned, template, kept, batch, slots.size, modules, calls, links)
     keeps = {o.node: o.kept for outputs in (inputs, returned, *(step.outputs for step in found)) for o in outputs}
     keeps.update({step.maps: "exact" for step in found if step.listens})
     return plan.keeping({number: keep for number, keep in keeps.items() if keep})
 
 
-def _living_steps(steps: list[Step], dropped: set[int]) -> Iterator[Step]:
-    """The steps without those whose layer is dropped."""
-    for step in steps:
-        if step.module is not None or step.outputs[0].node not in dropped:
-            yield step._replace(fed_by=-1) if step.fed_by in dropped else step
+class _Slots:
+    """The numbers of slots when it is known how many nodes there are, and which of these are dropped.
+
+    Attributes:
+        links: of what hands on something that has a slot.
+        size: how many slots there are.
+    """
+
+    def __init__(self, nodes: int, dropped: set[int], links: Mapping[int, Link]) -> None:
+        self._nodes, self._dropped = nodes, dropped
+        self.links = {
+            position: Link(tuple(map(self._of, link.fed)), tuple(map(self._of, link.slots)))
+            for position, link in links.items()
+            if link.slots
+        }
+        self.size = nodes + sum(len(link.slots) for link in links.values())
+
+    def _of(self, slot: int) -> int:
+        if slot >= FIRST_SLOT:
+            return slot - FIRST_SLOT + self._nodes
+        return -1 if slot in self._dropped else slot
+
+    def of_step(self, step: Step) -> Step:
+        """A step with these numbers."""
+        return step._replace(fed_by=self._of(step.fed_by), also=tuple(map(self._of, step.also)))
 
 
 def _named(nodes: list[Node], kept: tuple[int, ...], dropped: set[int]) -> tuple[dict[int, str], tuple[Layer, ...]]:

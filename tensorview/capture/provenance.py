@@ -10,8 +10,8 @@ from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
 Sources = tuple[int, ...]
-NOT_DIRECT = -1
-_NOTHING: tuple[Sources, bool, bool] = ((), False, False)
+UNKNOWN = -1
+_NOTHING: tuple[Sources, bool, bool, int] = ((), False, False, UNKNOWN)
 
 
 class Provenance:
@@ -20,6 +20,9 @@ class Provenance:
     A tensor is *direct* when it is exactly what its layer returned, and *cellwise* when each of its cells comes from
     the cell of its only layer at the same place, as it is or by arithmetic with constants. Parameters and constants
     have no entry: they have no sources. Entries vanish with their tensors.
+
+    A tensor's *slot* says which it is: the number of the node whose value it is, or the number that was given to a
+    result which is no layer.
     """
 
     def __init__(self) -> None:
@@ -27,9 +30,9 @@ class Provenance:
         # Of memory that was written to; with the storage itself, so that its number is not given to another one.
         self._memories: dict[int, tuple[UntypedStorage, Sources]] = {}
 
-    def set(self, tensor: Tensor, sources: Sources, direct: bool, cellwise: bool = False) -> None:
-        """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one."""
-        self._entries[tensor] = (sources, direct, direct or cellwise)
+    def set(self, tensor: Tensor, sources: Sources, direct: bool, cellwise: bool = False, slot: int = UNKNOWN) -> None:
+        """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one, else in a `slot`."""
+        self._entries[tensor] = (sources, direct, direct or cellwise, sources[0] if direct else slot)
 
     def of(self, tensor: Tensor) -> Sources:
         """The numbers of the layers that `tensor` comes from, in argument order.
@@ -52,14 +55,18 @@ class Provenance:
         return len({sources for tensor in tensors if (sources := self.of(tensor))})
 
     def direct(self, tensor: Tensor) -> int:
-        """The number of the layer whose value `tensor` is, `NOT_DIRECT` if there is none."""
-        sources, direct, _ = self._entries.get(tensor, _NOTHING)
-        return sources[0] if direct else NOT_DIRECT
+        """The number of the layer whose value `tensor` is, `UNKNOWN` if there is none."""
+        sources, direct, _, _ = self._entries.get(tensor, _NOTHING)
+        return sources[0] if direct else UNKNOWN
+
+    def slots(self, tensors: Iterable[Tensor]) -> tuple[int, ...]:
+        """The slots of tensors, `UNKNOWN` for those that have none."""
+        return tuple(self._entries.get(tensor, _NOTHING)[3] for tensor in tensors)
 
     def cellwise(self, tensors: Iterable[Tensor], shape: tuple[int, ...]) -> bool:
         """Whether those of the tensors that come from layers come from the same one, cell by cell, and have a shape."""
-        known = [(*self._entries[tensor], tensor.shape) for tensor in tensors if self.of(tensor)]
-        return len({entry[0] for entry in known}) == 1 and all(entry[2] and entry[3] == shape for entry in known)
+        known = [(*self._entries.get(tensor, _NOTHING), tensor.shape) for tensor in tensors if self.of(tensor)]
+        return len({entry[0] for entry in known}) == 1 and all(entry[2] and entry[4] == shape for entry in known)
 
     def written(self, tensor: Tensor, sources: Sources) -> None:
         """Say that `tensor` was written to in place, from `sources`.
@@ -72,12 +79,12 @@ class Provenance:
             storage, before = self._memories.get(memory, (tensor.untyped_storage(), ()))
             whole = tensor.numel() * tensor.element_size() >= storage.nbytes()
             self._memories[memory] = storage, tuple(dict.fromkeys((*(() if whole else before), *sources)))
-        for other, (old, _, _) in list(self._entries.items()):
+        for other, (old, _, _, _) in list(self._entries.items()):
             if other is tensor or memory is None or _memory(other) != memory or _are_apart(other, tensor):
                 continue
             kept = () if other.numel() <= tensor.numel() else old
-            self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False, False)
-        self._entries[tensor] = (sources, False, False)
+            self._entries[other] = (tuple(dict.fromkeys((*kept, *sources))), False, False, UNKNOWN)
+        self._entries[tensor] = (sources, False, False, UNKNOWN)
 
 
 def _are_apart(one: Tensor, other: Tensor) -> bool:

@@ -17,8 +17,8 @@ from .info import module_info
 from .kinds import is_atomic, module_kind, module_type
 from .layers import ModuleInfo
 from .ledger import Ledger
-from .plan import Node, Output, Step, is_plain
-from .provenance import NOT_DIRECT, Sources, version
+from .plan import Node, Output, Step, also, is_plain
+from .provenance import UNKNOWN, Sources, version
 from .values import apart, batch_axis, cloned, named_tensors, tensors_in
 
 # Of torch.compile, of FSDP, and of activation checkpointing.
@@ -33,6 +33,7 @@ class Frame(NamedTuple):
         atomic: whether the call is a layer.
         given: the tensors among the arguments, and `versions` of them before the call.
         sources, operands, fed_by: as in `functions.Call`.
+        fed: the slots of the tensors among the arguments without a name.
     """
 
     module: nn.Module
@@ -42,7 +43,8 @@ class Frame(NamedTuple):
     versions: tuple[int, ...] = ()
     sources: Sources = ()
     operands: int = 0
-    fed_by: int = NOT_DIRECT
+    fed_by: int = UNKNOWN
+    fed: tuple[int, ...] = ()
 
 
 class Recorder:
@@ -134,14 +136,15 @@ class Recorder:
         provenance = self._ledger.provenance
         given = tuple(tensors_in((args, kwargs)))
         first = args[0] if args else None
-        fed_by = provenance.direct(first) if isinstance(first, Tensor) else NOT_DIRECT
+        fed_by = provenance.slots([first])[0] if isinstance(first, Tensor) else UNKNOWN
         # A model without modules of its own is opened, so that its functions are seen.
         atomic = is_atomic(module) and (module is not self._model or type(module).__module__.startswith("torch."))
         if isinstance(module, nn.modules.conv._ConvNd) and given and given[0].ndim == len(module.kernel_size) + 1:
             self.unbatched = self.unbatched or Failure(None, path, module, (tuple(given[0].shape),))
         versions = tuple(map(version, given))
         sources, operands = provenance.of_all(given), provenance.operands(given)
-        return Frame(module, path, atomic, given, versions, sources, operands, fed_by)
+        fed = provenance.slots(tensors_in(args))
+        return Frame(module, path, atomic, given, versions, sources, operands, fed_by, fed)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Called after each module, also when it raised; a result replaces what the module returned."""
@@ -200,7 +203,9 @@ class Recorder:
             node = self._node(frame, outputs[0].node, SUFFIX)
             maps, listens = self._ledger.add_attention(node, heard, module)
         plain = maps < 0 and len(outputs) == 1 and is_plain(out, outputs[0])
-        self._ledger.steps.append(Step(module, None, -1, frame.fed_by, tuple(outputs), plain, maps, listens))
+        more = also(frame.fed)
+        step = Step(module, None, -1, frame.fed_by, tuple(outputs), plain and not more, maps, listens, more)
+        self._ledger.steps.append(step)
         return out if handed_on else None
 
     def _add_outputs(self, frame: Frame, out: Any) -> list[Output]:

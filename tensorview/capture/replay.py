@@ -25,7 +25,7 @@ class Replay:
     """One pass along a plan.
 
     The same modules and functions must be called in the same order, return the same shapes, and be given the
-    same layer's output as first argument where the plan says so. What a small layer's own forward costs is a
+    outputs of the same layers, or of the same functions between them. What a small layer's own forward costs is a
     few microseconds, so that the common case, `_fits`, is written out.
 
     Args:
@@ -182,7 +182,8 @@ class Replay:
         found = list(tensors_in(out))
         # A function's further tensors (the indices of a maximum) are no layers.
         fits = len(found) == len(step.outputs) or (step.func is not None and len(found) > len(step.outputs))
-        if not fits or (step.fed_by >= 0 and (not args or id(args[0]) != self._ids[step.fed_by])):
+        fed = step.fed_by < 0 or (args and id(args[0]) == self._ids[step.fed_by])
+        if not fits or not fed or (step.func is None and not self._is_fed(step.also, args, {})):
             self._broken = True
             return
         for output, tensor in zip(step.outputs, found, strict=False):
@@ -210,10 +211,10 @@ class Replay:
         self._calls += 1
         at = self._at
         if at >= len(self._steps) or self._steps[at].position != self._calls:
-            return func(*args, **kwargs)
+            return self._hand_on(func, args, kwargs)
         self._at = at + 1
         step, heard = self._steps[at], None
-        if step.func is not func:
+        if step.func is not func or not self._is_fed(step.also, args, kwargs):
             self._broken = True
             return func(*args, **kwargs)
         if step.listens:
@@ -224,6 +225,33 @@ class Replay:
         if not self._fits(self._plains[at], func, args, out):
             self._check(step, args, out, heard)
         return out
+
+    def _hand_on(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function that is no layer, and note which tensors it makes of which."""
+        link = self._plan.links.get(self._calls)
+        if link is None:
+            return func(*args, **kwargs)
+        if not self._is_fed(link.fed, args, kwargs):
+            self._broken = True
+        out = func(*args, **kwargs)
+        if out.__class__ is Tensor:
+            self._ids[link.slots[0]] = id(out)
+        else:
+            results = [tensor for tensor in tensors_in(out) if not any(tensor is each for each in tensors_in(args))]
+            for slot, tensor in zip(link.slots, results, strict=False):
+                self._ids[slot] = id(tensor)
+        return out
+
+    def _is_fed(self, slots: tuple[int, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Whether the tensors among the arguments are those in the slots; -1 is any."""
+        if not slots:
+            return True
+        plain = not kwargs and all(arg.__class__ is Tensor for arg in args)
+        given = args if plain else tuple(tensors_in((args, kwargs)))
+        ids = self._ids
+        return len(given) == len(slots) and all(
+            slot < 0 or ids[slot] == id(tensor) for slot, tensor in zip(slots, given, strict=True)
+        )
 
     def _handed_on(self, out: Any) -> Any:
         """What the model goes on with in place of a layer's result."""

@@ -292,7 +292,8 @@ class Tracer:
 
     def _settle(self, ledger: Ledger, inputs: tuple[Output, ...], returned: tuple[Output, ...]) -> Plan:
         model_name, warnings = type(self._model).__name__, tuple(ledger.warnings)
-        return settle(ledger.nodes, ledger.steps, inputs, returned, model_name, warnings, ledger.calls, ledger.batch)
+        found = (ledger.nodes, ledger.steps, inputs, returned, model_name, warnings, ledger.calls, ledger.links)
+        return settle(*found, ledger.batch)
 
     def _failed(
         self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None

@@ -273,3 +273,52 @@ def test_the_mean_of_maps_in_either_layout_and_after_values_that_are_no_numbers(
     for layer in trace:
         mean = expected[layer.name].values.mean(0, dtype=np.float64)
         np.testing.assert_allclose(layer.reduced["mean"], mean, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        lambda one, other, x: one if x.sum() > 0 else other,
+        lambda one, other, x: (one if x.sum() > 0 else other) * 2,
+        lambda one, other, x: x + (one if x.sum() > 0 else other),
+        lambda one, other, x: torch.cat([x, one if x.sum() > 0 else other], 1)[:, 2:6],
+        lambda one, other, x: (x + 0 * one, (one if x.sum() > 0 else other).chunk(2, 1)[0].repeat(1, 2))[1],
+        lambda one, other, x: (one if x.sum() > 0 else other).mul_(3),
+    ],
+    ids=["itself", "scaled", "operand", "member", "part", "in place"],
+)
+def test_another_choice_among_the_same_layers_is_noticed(choice):
+    class Choosing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(choice(self.one(x), self.other(x), x))
+
+    model, x = Choosing(), torch.rand(1, 4)
+    tracer = Counted(model)
+    for sign, full in ((1, 1), (1, 1), (-1, 2), (-1, 2), (1, 3)):
+        assert_equal(tracer(sign * x), capture(model, sign * x))
+        assert tracer.full == full
+
+
+def test_a_module_that_is_given_another_second_argument_is_noticed():
+    class Sum(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other, self.sum = nn.Linear(4, 4), nn.Linear(4, 4), Sum()
+
+        def forward(self, x):
+            one, other = self.one(x), self.other(x)
+            return self.sum(x, one if x.sum() > 0 else other)
+
+    model, x = Model(), torch.rand(1, 4)
+    tracer = Counted(model)
+    for sign, full in ((1, 1), (1, 1), (-1, 2)):
+        assert_equal(tracer(sign * x), capture(model, sign * x))
+        assert tracer.full == full
