@@ -11,7 +11,7 @@ from torch import Tensor
 from .aside import AsideMode
 from .attention import FUNCTIONS, SUFFIX, Attention, heard_in
 from .info import function_info
-from .kinds import AXIS_MOVES, CELLWISE, feeding, function_kind, function_name
+from .kinds import AXIS_MOVES, CELLWISE, CONCATENATIONS, feeding, function_kind, function_name
 from .ledger import Ledger
 from .plan import Node, Step, also, is_plain
 from .provenance import UNKNOWN, Sources, version
@@ -134,11 +134,20 @@ class FunctionWatch(AsideMode):
         first = next(tensors_in(out), None)
         if first is None or first.ndim == 0 or torch._C._functorch.is_functorch_wrapped_tensor(first):
             return None
-        kind = function_kind(call.name, call.args, call.kwargs, call.operands)
+        operands = max(call.operands, 2) if self._joins_a_constant(call, first) else call.operands
+        kind = function_kind(call.name, call.args, call.kwargs, operands)
         if kind == "reshape" and call.name not in AXIS_MOVES:
             before, after = map(self._ledger.shape_of_sample, (call.given[0], first))
             return None if before == after else kind
         return kind
+
+    def _joins_a_constant(self, call: Call, result: Tensor) -> bool:
+        """Whether a parameter or a constant is what a call is about: a class token, an embedding of positions."""
+        constants = [tensor for tensor in call.given if not self._ledger.provenance.of(tensor)]
+        if call.name in CONCATENATIONS:
+            return any(tensor.numel() for tensor in constants)
+        whole = any(tensor.shape[1:] == result.shape[1:] for tensor in constants)
+        return call.name == "add" and result.ndim > 2 and whole
 
     def _record(self, call: Call, kind: str, out: Any, attention: Attention | None) -> int:
         info = function_info(call.name, call.func, call.args, call.kwargs, self._parameters)

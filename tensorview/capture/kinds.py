@@ -144,6 +144,7 @@ _FUNCTIONS_OF = {
         addcmul addcdiv lerp where cosine_similarity pairwise_distance
     """,
 }
+CONCATENATIONS = {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack"}
 _FUNCTIONS = {name: kind for kind, names in _FUNCTIONS_OF.items() for name in names.split()}
 PRODUCTS = {"matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm", "einsum", "tensordot", "outer"}
 _REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "logsumexp"}
@@ -208,8 +209,9 @@ def function_kind(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], oper
     """The kind of layer that a function call is, `None` where it only hands on what it was given.
 
     Activations, convolutions, pooling, reshapes and the like are layers; arithmetic is one when it joins two or
-    more `operands` (tensors of different producers); so is a product of matrices, and a mean, sum or maximum
-    over some dimensions. Arithmetic with constants, slicing, casting and moving the batch dimension are not.
+    more `operands` (tensors of different producers, or of one and constants that are as large); so is a product of
+    matrices, and a mean, sum or maximum over some dimensions. Arithmetic with smaller constants, slicing, casting and
+    moving the batch dimension are not.
     """
     if name in PRODUCTS:
         return "merge" if operands > 1 else "linear"

@@ -43,7 +43,7 @@ def _joined(layer: Layer, index: tuple[int, ...], parent: Layer, every: Sequence
         place = index[axis] - sum(sizes[: list(every).index(parent)])
         if not 0 <= place < parent.shape[axis]:
             return None
-    elif len(every) == 1:  # joined with itself
+    elif len(every) == 1 and layer.shape[axis] % sizes[0] == 0:  # joined with itself
         place = index[axis] % sizes[0]
     else:
         return along(parent, index, {axis})

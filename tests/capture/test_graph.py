@@ -344,3 +344,33 @@ def test_a_list_of_images_is_given_whole_where_forward_asks_for_a_list():
     assert trace["conv"].shape == (4, 4, 3)
     both = capture(Detector(), (images,))
     assert [layer.shape for layer in both.inputs] == [(3, 8, 8), (3, 6, 5)]
+
+
+def test_a_class_token_and_an_embedding_of_positions_are_layers():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.last = nn.Linear(3, 4), nn.Linear(4, 4)
+            self.token, self.position = nn.Parameter(torch.randn(1, 1, 4)), nn.Parameter(torch.randn(1, 6, 4))
+            self.bias, self.scale = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(1, 1, 4))
+
+        def forward(self, x):
+            x = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x)], dim=1)
+            x = (x + self.position) * self.scale + self.bias
+            return self.last(x)
+
+    model, x = Tokens(), torch.rand(2, 5, 3)
+    tracer = Tracer(model, sample=1)
+    for _ in range(2):
+        trace = tracer(x)
+        edges = [(layer.name, layer.kind, layer.parents) for layer in trace]
+        assert edges == [
+            ("embed", "linear", ("input",)),
+            ("cat", "merge", ("embed",)),
+            ("add", "merge", ("cat",)),
+            ("last", "linear", ("add",)),
+        ]
+        joined = np.concatenate([model.token[0].detach().numpy(), trace["embed"].values])
+        np.testing.assert_array_equal(trace["cat"].values, joined)
+        np.testing.assert_array_equal(trace["add"].values, joined + model.position[0].detach().numpy())
+    assert trace["add"].info.parameters == (("position", (1, 6, 4), 24),)

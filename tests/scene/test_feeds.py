@@ -330,3 +330,11 @@ def test_what_moves_or_mixes_cells_behind_the_last_layer_reads_all(function):
     trace = capture(Apply(function), torch.rand(1, 2, 3, 3) + 0.5)
     parts = sources(trace.layers[-1], (1, 0, 0), {layer.name: layer for layer in (*trace.inputs, *trace)})
     assert [(part.layer, part.spans) for part in parts] == [("input", None)]
+
+
+def test_a_concatenation_with_a_constant_is_never_said_to_read_another_column():
+    trace = capture(Apply(lambda x: torch.cat([torch.ones(1, 1, 3), x], 1)), torch.rand(1, 2, 3))
+    layer = trace.layers[-1]
+    for row, column in np.ndindex(3, 3):
+        mask = mask_of(sources(layer, (row, column), {"input": trace.inputs[0]}), "input", (2, 3))
+        np.testing.assert_array_equal(mask, np.arange(3) == [[column], [column]], err_msg=f"{row} {column}")
