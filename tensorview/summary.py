@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .capture import Layer, Trace, structure
+from .capture.recorder import plain_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,7 +101,8 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
     from torch.nn.parameter import is_lazy
 
     trace = structure(model, x, dtype)
-    given = {name: p for name, p in model.named_parameters(remove_duplicate=False) if not is_lazy(p)}
+    every = model.named_parameters(remove_duplicate=False)
+    given = {plain_path(name): p for name, p in every if not is_lazy(p)}
     ids = {name: str(id(p)) for name, p in given.items()}  # of tied weights the same
     sizes = {ids[name]: p.numel() for name, p in given.items()}
     wide = {ids[name]: p.element_size() for name, p in given.items()}
@@ -199,10 +201,12 @@ def _attention(layer: Layer, trace: Trace) -> int:
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def _recurrent(layer: Layer, trace: Trace) -> int:
+def _recurrent(layer: Layer, trace: Trace) -> int | None:
     """In each step every gate takes the input and the last state: the equations of `torch.nn.LSTM` and `GRU`."""
     hyper, name = layer.info.hyper, layer.module_type
-    gates = next(number for start, number in _GATES.items() if name.startswith(start))
+    gates = next((number for start, number in _GATES.items() if name.startswith(start)), None)
+    if gates is None or "hidden_size" not in hyper:
+        return None
     hidden = hyper["hidden_size"]
     if name.endswith("Cell"):
         return gates * hidden * (hyper["input_size"] + hidden)
@@ -215,7 +219,7 @@ def _recurrent(layer: Layer, trace: Trace) -> int:
     return steps * directions * work
 
 
-_COUNTS: dict[str, Callable[[Layer, Trace], int]] = {
+_COUNTS: dict[str, Callable[[Layer, Trace], int | None]] = {
     "convolution": _convolution,
     "linear": _linear,
     "merge": _merge,

@@ -178,3 +178,27 @@ def test_the_command_takes_an_input_shape(capsys, tmp_path):
     file.write_text("from torch import nn\ndef net():\n    return nn.Sequential(nn.Conv2d(3, 2, 3))\n")
     assert main(["summary", f"{file}:net", "--input-shape", "3,5,6", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["shape"] == [2, 3, 4]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own modules, when it imports them
+def test_parts_that_are_compiled_count_once():
+    model = nn.Sequential(nn.Linear(3, 4), torch.compile(nn.Linear(4, 2)))
+    for each in (model, torch.compile(model)):
+        summary = summarize(each, (3,))
+        assert summary.parameters == 3 * 4 + 4 + 4 * 2 + 2
+        assert [row.name for row in summary.rows] == ["0", "1"]
+
+
+def test_the_work_of_a_recurrent_layer_of_another_kind_is_not_known():
+    class Own(nn.Module):
+        layer_kind = "recurrent"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x.cumsum(1) * self.weight
+
+    summary = summarize(nn.Sequential(Own(), nn.Linear(3, 2)), (5, 3))
+    assert [row.multiply_adds for row in summary.rows] == [None, 5 * 3 * 2]

@@ -195,3 +195,43 @@ def test_a_pickle_is_never_run_without_trust(tmp_path):
     with pytest.raises(TrustRequired):
         open_model(tmp_path / "evil.pt2")
     assert not (tmp_path / "ran").exists()
+
+
+class Unused(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.cells, self.last = kind(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.last(self.cells(x)[0][:, -1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript is to be replaced
+@pytest.mark.parametrize(
+    ("model", "way", "shape", "names"),
+    [
+        (Unused(), "trace", (4,), ["used"]),
+        (nn.Sequential(*[nn.Linear(4, 4)] * 3), "trace", (4,), ["0", "0#2", "0#3"]),
+        (Recurrent(nn.LSTM), "script", (5, 4), ["lstm", "last"]),
+        (Recurrent(nn.GRU), "script", (5, 4), ["gru", "last"]),
+        (Recurrent(nn.LSTM), "trace", (5, 4), ["cells", "last"]),
+    ],
+)
+def test_torchscript_with_modules_that_nobody_calls_that_are_shared_or_have_forms(model, way, shape, names, tmp_path):
+    x = torch.rand(1, *shape)
+    saved = torch.jit.script(model.eval()) if way == "script" else torch.jit.trace(model.eval(), x)
+    saved.save(tmp_path / "net.ts")
+    subject = open_model(tmp_path / "net.ts", trust=True, input_shape=shape)
+    trace = capture(subject.module, x)
+    assert [layer.name for layer in trace if ":" not in layer.name] == names
+    with torch.no_grad():
+        torch.testing.assert_close(torch.tensor(trace["last" if "last" in names else names[-1]].values), model(x)[0])
