@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .camera import PITCH, YAW
 from .lanes import Lanes, Line, line_of
 from .placement import Placement
+from .rail_room import FIRST_RAIL, lane_unit, names_of, room_of, unit_of
 
 if TYPE_CHECKING:
     from ..capture import Layer
@@ -20,8 +21,6 @@ SPACING = 0.62
 ROW_GAP = 0.55
 MOST_ROWS = 12
 FEWEST_IN_ROW = 12
-# Room for a bracket, over the edge of a map: the first one, and every further one. In a lane brackets are smaller.
-FIRST_RAIL, NEXT_RAIL, IN_LANE = 0.1, 0.17, 0.4
 # Room for the texts over a lane, over the mean step from layer to layer in it, and at least over the edge of a map.
 LANE_GAP, LEAST_LANE_GAP = 0.5, 0.06
 # Where the shortest way to a row's end may be taken, over the length of a row.
@@ -54,38 +53,47 @@ class _Part:
 
 def along_axis(
     items: Sequence[Placement], layers: Sequence[Layer], spans: Sequence[Span], edge: float
-) -> list[Placement]:
+) -> tuple[list[Placement], float]:
     """Give every layer its place on the axis; wider neighbours stand further apart, so that neither hides the other.
 
     A long network is broken into rows, one below the other as lines of text are, all of them beginning in one plane.
     Branches that leave one layer and meet in another run side by side in lanes, one above the other.
+
+    Returns:
+        The placements, and the unit of the brackets.
     """
     index = {layer.name: i for i, layer in enumerate(layers)}
     parents = [sorted({index[p] for p in layer.parents if index.get(p, i) < i}) for i, layer in enumerate(layers)]
-    parts = _Builder(items, spans, edge).parts(line_of(parents))
+    line, unit = line_of(parents), edge
+    if spans:
+        bare = _Builder(items, (), edge, edge).parts(line)
+        unit = unit_of(_rows(bare, _steps(bare, edge), _crossings(bare, parents), edge)[1], edge)
+    parts = _Builder(items, spans, edge, unit).parts(line)
     steps = _steps(parts, edge)
+    names = names_of(spans)
     placed: dict[int, Placement] = {}
     top = 0.0
-    for row, line in enumerate(_rows(parts, steps, _crossings(parts, parents), edge)):
-        up, down = max(parts[k].up for k in line), max(parts[k].down for k in line)
+    for row, on_row in enumerate(_rows(parts, steps, _crossings(parts, parents), edge)[0]):
+        up, down = max(parts[k].up for k in on_row), max(parts[k].down for k in on_row)
         z = 0.0
-        for k in line:
-            z -= steps[k] if k > line[0] else 0.0
+        for k in on_row:
+            z -= steps[k] if k > on_row[0] else 0.0
             for i, along, height in parts[k].layers:
                 centre = (0.0, top - up + height, z - along)
                 placed[i] = replace(items[i], centre=centre, row=row, lanes=parts[k].lanes.get(i, ()))
-        members = {i for k in line for i, _, _ in parts[k].layers}
-        top -= up + down + ROW_GAP * edge + _rail_room(spans, members, edge)
+        members = {i for k in on_row for i, _, _ in parts[k].layers}
+        top -= up + down + ROW_GAP * edge + room_of(spans, members, unit, names, single=False)
     every = [placed[i] for i in range(len(items))]
     middle = (max(p.bounds[1, 1] for p in every) + min(p.bounds[0, 1] for p in every)) / 2
-    return [replace(p, centre=(0.0, p.centre[1] - middle, p.centre[2])) for p in every]
+    return [replace(p, centre=(0.0, p.centre[1] - middle, p.centre[2])) for p in every], unit
 
 
 class _Builder:
     """Lays out lines and their lanes."""
 
-    def __init__(self, items: Sequence[Placement], spans: Sequence[Span], edge: float) -> None:
-        self._items, self._spans, self._edge = items, spans, edge
+    def __init__(self, items: Sequence[Placement], spans: Sequence[Span], edge: float, unit: float) -> None:
+        self._items, self._spans, self._edge, self._names = items, spans, edge, names_of(spans)
+        self._unit = lane_unit(unit, edge)
         self._lanes = itertools.count(1)
 
     def parts(self, line: Line) -> list[_Part]:
@@ -106,7 +114,7 @@ class _Builder:
             if k:
                 y -= line.up + self._room(line)
             axes.append(y)
-            y -= line.down + self._edge * _lane_rails(self._spans, {i for i, _, _ in line.layers})
+            y -= line.down + self._rails({i for i, _, _ in line.layers})
         most = max(len(line.layers) for line in lines)
         if len(lines) == 2 and sum(len(line.layers) == most for line in lines) == 1:
             middle = next(y for y, line in zip(axes, lines, strict=True) if len(line.layers) == most)
@@ -123,6 +131,12 @@ class _Builder:
     def _room(self, line: _Part) -> float:
         step = line.length / len(line.layers) + least_gap(self._edge)
         return max(LANE_GAP * step, LEAST_LANE_GAP * self._edge)
+
+    def _rails(self, members: set[int]) -> float:
+        """What the brackets under a lane need."""
+        own = [span for span in self._spans if members.issuperset(range(span.first, span.last + 1))]
+        room = room_of(own, members, self._unit, self._names, single=True)
+        return FIRST_RAIL * self._unit + room if own else 0.0
 
     def _joined(self, parts: list[_Part]) -> _Part:
         """A lane as one part."""
@@ -160,8 +174,8 @@ def _crossings(parts: Sequence[_Part], parents: Sequence[Sequence[int]]) -> list
     return list(itertools.accumulate(change))[: len(parts)]
 
 
-def _rows(parts: list[_Part], steps: list[float], crossings: list[int], edge: float) -> list[list[int]]:
-    """The parts in as many rows of about the same length as show them largest in a 16 : 9 frame."""
+def _rows(parts: list[_Part], steps: list[float], crossings: list[int], edge: float) -> tuple[list[list[int]], float]:
+    """The parts in as many rows of about the same length as show them largest in a 16 : 9 frame; and its height."""
     yaw, pitch = math.radians(YAW), math.radians(PITCH)
     rising = math.cos(yaw) * math.sin(pitch)
     best, least = [list(range(len(parts)))], math.inf
@@ -174,7 +188,7 @@ def _rows(parts: list[_Part], steps: list[float], crossings: list[int], edge: fl
         need = max(width / 16, (height + length * rising) / 9)
         if need < least * 0.97:
             best, least = rows, need
-    return best
+    return best, least * 9
 
 
 def _broken(parts: list[_Part], steps: list[float], crossings: list[int], count: int) -> list[list[int]]:
@@ -191,21 +205,3 @@ def _broken(parts: list[_Part], steps: list[float], crossings: list[int], count:
         if start > starts[-1]:
             starts.append(start)
     return [list(range(a, b)) for a, b in itertools.pairwise([*starts, len(parts)])]
-
-
-def depth_of_rails(spans: Sequence[Span], members: set[int]) -> int:
-    """How many brackets stand one below the other under these layers."""
-    inside = [span for span in spans if members & set(range(span.first, span.last + 1))]
-    return max((sum(s.first <= i <= s.last for s in inside) for i in members), default=0)
-
-
-def _rail_room(spans: Sequence[Span], members: set[int], edge: float) -> float:
-    """What the brackets of a row need beyond the space that rows keep."""
-    return edge * NEXT_RAIL * max(0, depth_of_rails(spans, members) - 1)
-
-
-def _lane_rails(spans: Sequence[Span], members: set[int]) -> float:
-    """What the brackets under a lane need, over the edge of a map."""
-    own = [span for span in spans if members.issuperset(range(span.first, span.last + 1))]
-    depth = depth_of_rails(own, members)
-    return IN_LANE * (FIRST_RAIL + NEXT_RAIL * depth) if depth else 0.0

@@ -47,8 +47,8 @@ def arrange_layers(
     true_colours: bool = True,
     sort: Sort = "index",
     most_maps: int = 0,
-) -> list[Placement]:
-    """A placement for every layer, in order, none overlapping another.
+) -> tuple[list[Placement], float]:
+    """A placement for every layer, in order, none overlapping another; and the unit of the brackets.
 
     Args:
         opened: names of the layers that show every map.

@@ -15,7 +15,7 @@ import numpy as np
 from .camera import Camera
 from .labels import LONGEST, Label, local_name, shape_text
 from .placement import Placement
-from .text import LINE, PIXELS, shorten, text_width
+from .text import LINE, shorten, width_of
 
 # Heights of the letters of names in a picture of `FRAME` lines, where they are smallest: the first at which all
 # stands free is taken, and shapes are left out rather than names below `FLOOR`.
@@ -61,7 +61,7 @@ def layer_labels(
     """
     names = [shorten(local_name(item.name, modules[i] if modules else ""), LONGEST) for i, item in enumerate(items)]
     texts = [(name, shape_text(shape)) for name, shape in zip(names, shapes, strict=True)]
-    view = _View(camera)
+    view = View(camera)
     taken = np.concatenate([view.boxes(items), view.texts(others)])
     unit = min(view.pixels(item) for item in items)
     sizes = (*SIZES, FLOOR, *SMALL) if len(items) <= MANY else (FLOOR, *SMALL)
@@ -76,7 +76,7 @@ def layer_labels(
 
 def tallest_line(items: Sequence[Placement], camera: Camera) -> float:
     """The greatest height of a line of text beside a layer, so that it is not much larger than names are."""
-    view = _View(camera)
+    view = View(camera)
     return min((BESIDE * LINE / view.pixels(item) for item in items), default=math.inf)
 
 
@@ -87,7 +87,7 @@ def text_corners(labels: Sequence[Label]) -> np.ndarray:
     return np.concatenate([corner, corner + np.array(size).reshape(-1, 3)])
 
 
-class _View:
+class View:
     """What the camera sees, on the plane z = 0."""
 
     def __init__(self, camera: Camera) -> None:
@@ -108,6 +108,10 @@ class _View:
         eye = self._eye[[0, 1, 0, 1]]
         return eye + (rectangles - eye) * self.scale(z)[..., None]
 
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """`(N, 2)`: points `(N, 3)` as they are seen on the plane 0."""
+        return self._eye[:2] + (points[:, :2] - self._eye[:2]) * self.scale(points[:, 2])[:, None]
+
     def boxes(self, items: Sequence[Placement]) -> np.ndarray:
         """`(SLICES * N, 4)`: every box as some slices from its front to its back."""
         centre, size = np.array([p.centre for p in items]), np.array([p.size for p in items])
@@ -123,11 +127,6 @@ class _View:
         size = np.array([(width_of(text, label.bold) * label.height, label.height) for label, text in labels])
         low, high = corner[:, :2] - [0, 1] * size, corner[:, :2] + [1, 0] * size
         return self.seen(np.concatenate([low, high], axis=1), corner[:, 2])
-
-
-def width_of(text: str, bold: bool) -> float:
-    """Width of a text over the height of its line."""
-    return text_width(text, bold) / (PIXELS * LINE)
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class _Lettering:
         many: whether only a few places are tried.
     """
 
-    def __init__(self, view: _View, taken: np.ndarray, letters: float, complete: bool, many: bool) -> None:
+    def __init__(self, view: View, taken: np.ndarray, letters: float, complete: bool, many: bool) -> None:
         self._many = many
         self._shifts, self._depths = (SHIFTS[::5], DEPTHS[:1]) if many else (SHIFTS, DEPTHS)
         self._view, self._line, self._complete = view, letters * LINE, complete

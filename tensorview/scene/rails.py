@@ -7,16 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .axis import FIRST_RAIL, IN_LANE, NEXT_RAIL
 from .groups import Span
-from .labels import Label
 from .mesh import Lines, polylines
 from .palette import RGB
 from .placement import Placement
-from .text import LINE, shorten
+from .rail_room import FIRST_RAIL, lane_unit, names_of, room_under
 
-TICK, THICK, LETTERS = 0.05, 0.1, 0.1
-LONGEST = 28
+TICK, THICK = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -25,12 +22,14 @@ class Rail:
 
     Attributes:
         name: of the module.
+        text: what is written at it.
         start, end: of its line, `(3,)` each.
         first, last: indices of the placements at its ends.
-        unit: what its sizes are in proportion to: the edge of the largest map, less in a lane.
+        unit: what its sizes are in proportion to.
     """
 
     name: str
+    text: str
     start: tuple[float, float, float]
     end: tuple[float, float, float]
     first: int
@@ -38,26 +37,32 @@ class Rail:
     unit: float
 
 
-def rails(items: Sequence[Placement], spans: Sequence[Span], edge: float) -> list[Rail]:
-    """One bracket for every row that a module has layers in, the inner modules nearer to the layers."""
+def rails(items: Sequence[Placement], spans: Sequence[Span], unit: float, edge: float) -> list[Rail]:
+    """One bracket for every row that a module has layers in, the inner modules nearer to the layers.
+
+    Args:
+        unit: what their sizes are in proportion to; in a lane they are smaller.
+        edge: of the largest map.
+    """
     floors = [item.centre[1] - item.size[1] / 2 for item in items]
-    free = [True] * len(items)
+    below: list[float | None] = [None] * len(items)
+    names = names_of(spans)
     found = []
     for span in sorted(spans, key=lambda s: -s.depth):
         inside = range(span.first, span.last + 1)
         for row in sorted({items[i].row for i in inside}):
             part = [i for i in inside if items[i].row == row]
-            unit = edge * (IN_LANE if _share_a_lane([items[i] for i in part]) else 1.0)
-            room = FIRST_RAIL if all(free[i] for i in part) else NEXT_RAIL
-            y = min(floors[i] for i in part) - unit * room
+            own = lane_unit(unit, edge) if _share_a_lane([items[i] for i in part]) else unit
+            first_room = own * FIRST_RAIL
+            y = min(floors[i] - (room if (room := below[i]) is not None else first_room) for i in part)
             first = max(part, key=lambda i: items[i].bounds[1, 2])
             last = min(part, key=lambda i: items[i].bounds[0, 2])
             # The right edge is the one that no layer hides in the first view.
             x = max(items[i].centre[0] + items[i].size[0] / 2 for i in part)
             ends = (x, y, float(items[first].bounds[1, 2])), (x, y, float(items[last].bounds[0, 2]))
-            found.append(Rail(span.name, *ends, first, last, unit))
+            found.append(Rail(span.name, names[span.name], *ends, first, last, own))
             for i in part:
-                floors[i], free[i] = y, False
+                floors[i], below[i] = y, room_under(names[span.name], own)
     return found
 
 
@@ -74,19 +79,6 @@ def rail_lines(found: Sequence[Rail], colour: RGB) -> Lines:
         paths.append(np.stack([start + up, start, end, end + up]))
     ends = [np.array([rail.first, rail.first, rail.last, rail.last]) for rail in found]
     return polylines(paths, [colour] * len(found), ends)
-
-
-def rail_labels(found: Sequence[Rail]) -> list[Label]:
-    """The names of the modules, under the near ends of their brackets."""
-    return [
-        Label(
-            shorten(rail.name, LONGEST),
-            (rail.start[0], rail.start[1] - rail.unit * 0.01, rail.start[2]),
-            rail.unit * LETTERS * LINE,
-            rail.first,
-        )
-        for rail in found
-    ]
 
 
 def rail_boxes(found: Sequence[Rail]) -> tuple[np.ndarray, np.ndarray]:

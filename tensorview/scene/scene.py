@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,7 +27,8 @@ from .pages import Page, Patch
 from .palette import CHANNEL_HUES, RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, meet_boxes, outline, pick
 from .placement import Placement
-from .rails import rail_boxes, rail_labels, rail_lines, rails
+from .rail_names import most_tall, rail_labels
+from .rails import rail_boxes, rail_lines, rails
 from .shares import Shares
 from .slabs import slabs_of
 
@@ -60,6 +62,7 @@ class Scene:
         frames, links, brackets: lines; the brackets stand under expanded modules.
         rails: where the brackets are, and of which modules.
         labels: a name for every layer and, where there is room, its shape; empty where `look.labels` is off.
+        bracket_labels: names of the modules at their brackets; those for which there is no room are left out.
 
     Raises:
         SceneError: a layer to open, an input to hide or a choice does not exist, every input is hidden, or nothing in
@@ -116,7 +119,7 @@ class Scene:
     def _lay_out(self) -> None:
         look, theme = self.look, self.theme
         spans = self._spans = self.modules.spans(look.expanded or frozenset(), self.nodes)
-        self.placements = arrange_layers(
+        self.placements, unit = arrange_layers(
             self.layers,
             look.open,
             self._class_layers(),
@@ -135,7 +138,7 @@ class Scene:
             if parent in self._index
         ]
         self.links = link_lines(self.placements, edges, self.edge, theme.link, mix(theme.link, theme.text, 0.35))
-        self.rails = rails(self.placements, spans, self.edge)
+        self.rails = rails(self.placements, spans, unit, self.edge)
         self.brackets = rail_lines(self.rails, theme.hue(KIND))
         self.frames = _frames(self.placements, [theme.hue(p.kind) for p in self.placements])
 
@@ -181,9 +184,8 @@ class Scene:
         tallest = tallest_line(cubes, fit_camera(self._solid_corners()))
         self._shares = Shares(cubes, self.look.class_names, tallest)
         self.shares: Surface = self._shares.surface
-        brackets = rail_labels(self.rails) if self.look.labels else []
-        self.labels = self._layer_labels(brackets) if self.look.labels else []
-        names = text_page(sorted([*self.labels, *brackets], key=lambda label: label.layer))
+        self.labels, self.bracket_labels = self._names() if self.look.labels else ([], [])
+        names = text_page(sorted([*self.labels, *self.bracket_labels], key=lambda label: label.layer))
         self.names: Surface = names.surface
         self.pages = (
             Page("cells", page, smooth=False),
@@ -191,16 +193,29 @@ class Scene:
             self._shares.page,
         )
 
-    def _layer_labels(self, brackets: Sequence[Label]) -> list[Label]:
-        """The names and shapes of layers; twice if they are few, for a view that has them in frame as well."""
-        others = [*((label, label.text) for label in brackets), *self._shares.texts]
+    def _names(self) -> tuple[list[Label], list[Label]]:
+        """The names and shapes of layers, and the names of brackets.
+
+        Twice if they are few, for a view that has them in frame as well; and so that those of brackets are not much
+        larger than those of layers, whose size shows in the end.
+        """
+        shares = self._shares.texts
         shapes, around = [layer.shape for layer in self.layers], self._around()
-        corners = np.concatenate([self._solid_corners(), self.shares.points])
-        labels = layer_labels(self.placements, shapes, fit_camera(corners), others, around)
-        if len(labels) > 2 * MANY:
-            return labels
-        corners = np.concatenate([corners, text_corners(labels)])
-        return layer_labels(self.placements, shapes, fit_camera(corners), others, around)
+        solid = np.concatenate([self._solid_corners(), self.shares.points])
+        labels: list[Label] = []
+        corners, tallest = solid, math.inf
+        for _ in range(2):
+            camera = fit_camera(corners)
+            brackets = rail_labels(self.rails, self.placements, camera, tallest, shares)
+            others = [*((label, label.text) for label in brackets), *shares]
+            labels = layer_labels(self.placements, shapes, camera, others, around)
+            corners, tallest = np.concatenate([solid, text_corners([*labels, *brackets])]), most_tall(labels)
+            if len(labels) > 2 * MANY:
+                break
+        if any(label.height > tallest for label in brackets):
+            others = [*((label, label.text) for label in labels), *shares]
+            brackets = rail_labels(self.rails, self.placements, camera, tallest, others)
+        return labels, brackets
 
     def _side_colour(self, kind: str) -> tuple[int, int, int, int]:
         return (*mix(self.theme.hue(kind), self.theme.background, 0.45), 165 if self.theme.dark else 130)

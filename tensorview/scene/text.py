@@ -34,6 +34,11 @@ def text_width(text: str, bold: bool = False) -> float:
     return font(PIXELS, bold).getlength(text) + 4
 
 
+def width_of(text: str, bold: bool) -> float:
+    """Width of a text over the height of its line."""
+    return text_width(text, bold) / (PIXELS * LINE)
+
+
 @functools.lru_cache(maxsize=4096)
 def text_mask(text: str, pixels: int = PIXELS, bold: bool = False) -> np.ndarray:
     """`(height, width)` uint8 coverage of one line of text, 0 where there is none, 255 where it is full.
