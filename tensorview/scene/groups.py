@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ..capture import Layer
 
 KIND = "module"
-FEW, ENOUGH, MOST = 15, 24, 30
+# Boxes in a first view: fewer than `FEW` are opened further, up to `ENOUGH`, and a whole level up to `MOST`, or up to
+# `UTMOST` where fewer than `BRANCHED` were left. From `BRANCHED` on a graph with branches stands as it is.
+FEW, ENOUGH, MOST, UTMOST, BRANCHED = 15, 24, 26, 30, 8
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Grouping:
     """
 
     def __init__(self, layers: Sequence[Layer], outputs: Iterable[str]) -> None:
+        self._layers = layers
         self._names = [layer.name for layer in layers]
         paths = [module_paths(layer.name) if layer.kind != "input" else [] for layer in layers]
         self._paths = folded(layers, paths)
@@ -119,16 +122,17 @@ class Grouping:
         )
 
     def first_view(self) -> frozenset[str]:
-        """The modules to expand so that about twenty boxes are shown, at most `MOST` where the modules allow it.
+        """The modules to expand so that about twenty boxes are shown.
 
-        Whole levels are expanded while no more than `MOST` boxes result. Where that leaves fewer than `FEW`, modules of
-        the next level follow, those of fewest parts first, up to `ENOUGH`.
+        Whole levels are expanded while not too many result. What has some boxes and skips or branches between them, as
+        a U-Net, is a picture of its own and stays. Where few boxes are left, modules of the next level follow, those of
+        fewest parts first.
         """
         expanded: frozenset[str] = frozenset()
         depth = 0
         while True:
             level = frozenset(name for name, (_, _, d) in self._runs.items() if d == depth)
-            if not level:
+            if not level or self._is_picture(expanded):
                 return expanded
             if len(self.nodes(expanded | level)) > MOST:
                 break
@@ -138,7 +142,15 @@ class Grouping:
             for name in sorted(level, key=lambda n: (len(self.nodes(expanded | {n})), self._runs[n][0])):
                 if len(self.nodes(expanded | {name})) <= ENOUGH:
                     expanded |= {name}
+        if len(self.nodes(expanded)) < BRANCHED and len(self.nodes(expanded | level)) <= UTMOST:
+            expanded |= level
         return expanded
+
+    def _is_picture(self, expanded: frozenset[str]) -> bool:
+        """Whether the boxes are enough, closed modules among them, and more than a chain."""
+        nodes = self.nodes(expanded)
+        shown = shown_layers(self._layers, nodes)
+        return len(nodes) >= BRANCHED and any(len(layer.parents) > 1 for layer in shown)
 
     def _walk(self, start: int, stop: int, depth: int, expanded: frozenset[str]) -> Iterator[Node]:
         i = start
