@@ -181,13 +181,18 @@ class Grouping:
         runs: dict[str, tuple[int, int, int]] = {}
         self._run_at: dict[tuple[int, int], str] = {}
         deepest = max((len(p) for p in self._paths), default=0)
+        cuts: set[int] = set()  # where a call of a module begins, right behind another one
         for depth in range(deepest):
             i = 0
             while i < len(self._names):
                 path = self._paths[i][depth] if depth < len(self._paths[i]) else None
                 end = i + 1
-                while end < len(self._names) and path is not None and path in self._paths[end][depth : depth + 1]:
+                while self._goes_on(path, end, depth) and end not in cuts:
                     end += 1
+                if path is not None and i not in cuts:
+                    size = call_size(self._layers[i:end])
+                    cuts.update(range(i + size, end, size))
+                    end = i + size
                 if path is not None and end - i > 1:
                     name, k = path, 1
                     while name in runs:
@@ -197,6 +202,27 @@ class Grouping:
                     self._run_at[i, depth] = name
                 i = end
         return runs
+
+    def _goes_on(self, path: str | None, at: int, depth: int) -> bool:
+        """Whether the layer there lies in that module as well."""
+        return path is not None and at < len(self._names) and path in self._paths[at][depth : depth + 1]
+
+
+def call_size(run: Sequence[Layer]) -> int:
+    """How many layers a call has, of a module whose run is several calls that do not feed each other; else all of them.
+
+    So the encoders of a siamese network, which are one module, are told apart.
+    """
+    bases = [layer.name.partition("#")[0] for layer in run]
+    place = {layer.name: i for i, layer in enumerate(run)}
+    for size in range(1, len(run) // 2 + 1):
+        if len(run) % size or bases != bases[:size] * (len(run) // size):
+            continue
+        called = any(layer.module_name == base for layer, base in zip(run[:size], bases, strict=False))
+        fed = any(place.get(p, i) // size != i // size for i, layer in enumerate(run) for p in layer.parents)
+        if called and not fed:
+            return size
+    return len(run)
 
 
 def _last_use(layers: Sequence[Layer], outputs: Iterable[str]) -> list[int]:
