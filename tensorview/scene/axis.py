@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .groups import Span
 
 SPACING = 0.62
+# What is seen of something narrow behind something wide in the first view, over the width of the latter.
+SEEN = 0.12
 ROW_GAP = 0.55
 MOST_ROWS = 12
 FEWEST_IN_ROW = 12
@@ -158,7 +160,8 @@ def _steps(parts: Sequence[_Part], edge: float) -> list[float]:
     """From the middle of the part before to that of every part."""
     steps = [0.0]
     for previous, part in itertools.pairwise(parts):
-        gap = max(least_gap(edge), SPACING * (previous.width + part.width) / 2)
+        aside = (previous.width - part.width) / 2 + min(part.width, SEEN * previous.width)
+        gap = max(least_gap(edge), SPACING * (previous.width + part.width) / 2, aside / math.tan(math.radians(YAW)))
         steps.append((previous.length + part.length) / 2 + gap)
     return steps
 

@@ -204,3 +204,12 @@ def test_a_long_vector_is_hardly_taller_than_the_largest_map(chain):
     assert tall.size[1] == pytest.approx(1.25 * 224)
     short = Scene(chain((1, 28, 28), (784,))).placements[1]
     assert short.cell == 1
+
+
+def test_something_narrow_is_not_hidden_behind_something_wide(chain):
+    scene = Scene(chain(np.zeros((1, 64, 64)), ("linear", np.zeros(64)), ("linear", np.zeros(9))))
+    wide, narrow = scene.placements[:2]
+    right = np.array([[p.size[0] / 2, 0, p.bounds[1, 2]] for p in (wide, narrow)])
+    seen = scene.camera.project(right, 16 / 9)[:, 0]
+    left = scene.camera.project(np.array([[-narrow.size[0] / 2, 0, narrow.bounds[1, 2]]]), 16 / 9)[0, 0]
+    assert seen[1] - seen[0] > 0.8 * (seen[1] - left)
