@@ -15,10 +15,10 @@ from .rail_room import LETTERS
 from .rails import TICK, Rail
 from .text import LINE, width_of
 
-# Height of their letters over that of the layers' names, at most.
-LARGER = 1.3
+# Height of their letters over that of the layers' names, at most, and at least where there is room.
+LARGEST, LEAST = 1.3, 0.85
 # Sizes that are tried where there is no room; where none fits a name is left out.
-SIZES = (1.0, 0.8, 0.65)
+SIZES = (1.0, 0.8, 0.65, 0.5, 0.4)
 # Shares of a bracket at which its name may begin, and of the name's width by which it may begin before that.
 ALONG = np.array([0, 0.06, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 BEFORE = np.array([0, 0.5, 1.0])
@@ -31,7 +31,7 @@ def rail_labels(
     found: Sequence[Rail],
     items: Sequence[Placement],
     camera: Camera,
-    tallest: float,
+    letters: float | None = None,
     others: Sequence[tuple[Label, str]] = (),
 ) -> list[Label]:
     """The names of brackets, as near to their near ends as there is room.
@@ -39,7 +39,7 @@ def rail_labels(
     Args:
         items: the layers, which hide what stands behind them.
         camera: of the first view.
-        tallest: height of the lines, at most.
+        letters: height of the lines of layers' names, where it is known.
         others: texts that are there already, each with the widest text that it may show.
     """
     if not found:
@@ -49,15 +49,16 @@ def rail_labels(
     room = _Room(view, taken, _segments(found, view))
     labels = []
     for rail in found:
-        label = room.place(rail, min(rail.unit * LETTERS * LINE, tallest))
+        line = rail.unit * LETTERS * LINE
+        label = room.place(rail, line if letters is None else min(max(line, LEAST * letters), LARGEST * letters))
         if label is not None:
             labels.append(label)
     return labels
 
 
-def most_tall(labels: Sequence[Label]) -> float:
-    """The greatest height of a line of a bracket's name beside these labels of layers."""
-    return LARGER * max((label.height for label in labels if label.bold), default=np.inf)
+def are_too_large(labels: Sequence[Label], letters: float | None) -> bool:
+    """Whether names of brackets are larger than they may be beside layers' names of such a line."""
+    return letters is not None and any(label.height > LARGEST * letters for label in labels)
 
 
 def _segments(found: Sequence[Rail], view: View) -> np.ndarray:

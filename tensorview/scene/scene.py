@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from .pages import Page, Patch
 from .palette import CHANNEL_HUES, RGB, lookup_table, mix, theme_named
 from .picking import Hit, Window, meet_boxes, outline, pick
 from .placement import Placement
-from .rail_names import most_tall, rail_labels
+from .rail_names import are_too_large, rail_labels
 from .rails import rail_boxes, rail_lines, rails
 from .shares import Shares
 from .slabs import slabs_of
@@ -203,18 +202,19 @@ class Scene:
         shapes, around = [layer.shape for layer in self.layers], self._around()
         solid = np.concatenate([self._solid_corners(), self.shares.points])
         labels: list[Label] = []
-        corners, tallest = solid, math.inf
+        corners, letters = solid, None
         for _ in range(2):
             camera = fit_camera(corners)
-            brackets = rail_labels(self.rails, self.placements, camera, tallest, shares)
+            brackets = rail_labels(self.rails, self.placements, camera, letters, shares)
             others = [*((label, label.text) for label in brackets), *shares]
             labels = layer_labels(self.placements, shapes, camera, others, around)
-            corners, tallest = np.concatenate([solid, text_corners([*labels, *brackets])]), most_tall(labels)
+            corners = np.concatenate([solid, text_corners([*labels, *brackets])])
+            letters = max((label.height for label in labels if label.bold), default=None)
             if len(labels) > 2 * MANY:
                 break
-        if any(label.height > tallest for label in brackets):
+        if are_too_large(brackets, letters):
             others = [*((label, label.text) for label in labels), *shares]
-            brackets = rail_labels(self.rails, self.placements, camera, tallest, others)
+            brackets = rail_labels(self.rails, self.placements, camera, letters, others)
         return labels, brackets
 
     def _side_colour(self, kind: str) -> tuple[int, int, int, int]:

@@ -105,3 +105,24 @@ def test_names_of_brackets_leave_out_what_the_bracket_around_them_says(deep):
     assert {"transformer", "first_encoder_stack", "second_decoder_stack"} <= texts
     assert "first_encoder_stack.0" in texts
     assert {"0.0", "0.1", "0.2"} <= texts
+
+
+class Pair(nn.Module):
+    """Two stacks of layers side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)))
+        self.right = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.left(x) + self.right(y)
+
+
+def test_names_of_brackets_in_lanes_are_as_legible_as_those_of_layers():
+    torch.manual_seed(0)
+    scene = everything(capture(Pair().eval(), (torch.rand(1, 1, 24, 24), torch.rand(1, 1, 24, 24))))
+    assert all(scene.placements[rail.first].lanes for rail in scene.rails)
+    assert {label.text for label in scene.bracket_labels} == {"left", "right"}
+    tallest = max(label.height for label in scene.labels if label.bold)
+    assert min(label.height for label in scene.bracket_labels) >= 0.6 * tallest
