@@ -149,7 +149,7 @@ class Explorer(TrameApp):
         """Send the session's new scene, moving from the old one."""
         self.serial += 1
         duration = int(self.state.animation) if milliseconds is None else milliseconds
-        message = wire.scene_message(self.session.scene, self.serial)
+        message = wire.scene_message(self.session.scene, self.serial, selected=self.session.selected)
         self.hovered = None
         self.publish(wire.with_animation(message, old, self.session.scene, duration))
         self._describe()
@@ -227,7 +227,10 @@ class Explorer(TrameApp):
     def stage_sync(self, size: list[float]) -> dict[str, Any]:
         camera = self.camera or self.session.first_camera(*size)
         home = self.camera is None and self.session.camera is None
-        return {**wire.scene_message(self.session.scene, self.serial, camera), "home": home}
+        return {**self._whole_scene(camera), "home": home}
+
+    def _whole_scene(self, camera: Camera) -> dict[str, Any]:
+        return wire.scene_message(self.session.scene, self.serial, camera, self.session.selected)
 
     def first_camera(self, size: list[float]) -> dict[str, Any]:
         return wire.camera_values(self.session.first_camera(*size))
@@ -291,6 +294,8 @@ class Explorer(TrameApp):
         old = self.session.select(name)
         if old is not None:
             self._scene_changed(old)
+        else:
+            self.publish(wire.selected_message(self.session.scene, self.serial, name))
         layer = self.session.layer(name)
         self.state.selected = name if layer is not None else ""
         self.state.card = texts.card(layer) if layer is not None else None

@@ -14,19 +14,22 @@ import numpy as np
 
 from ..scene import Camera, Page, Patch, Scene
 from ..scene.feeding import Feeding
-from ..scene.mesh import Lines, Surface, polylines
+from ..scene.mesh import Lines, Surface, polylines, wireframes
 from ..scene.moving import shift_between
 from ..scene.palette import RGB, mix
 
 TOPIC = "tensorview.stage"
+# How far the frames around the selected layer stand from it, over the edge of the largest map; two make a thick one.
+SELECTED = (0.02, 0.03)
 
 
-def scene_message(scene: Scene, serial: int, camera: Camera | None = None) -> dict[str, Any]:
+def scene_message(scene: Scene, serial: int, camera: Camera | None = None, selected: str = "") -> dict[str, Any]:
     """The whole scene.
 
     Args:
         serial: number of the scene; patches name the one that they belong to.
         camera: where to look from; without one the page keeps its own.
+        selected: the layer or closed module that is framed, by name; none of that name, none is.
     """
     text = scene.theme.text
     return {
@@ -42,7 +45,25 @@ def scene_message(scene: Scene, serial: int, camera: Camera | None = None) -> di
         "pages": {page.name: page_arrays(page, text) for page in scene.pages},
         "depth": packed([item.centre[2] for item in scene.placements], "<f4"),
         "camera": None if camera is None else camera_values(camera),
+        "selected": selected_arrays(scene, selected),
     }
+
+
+def selected_message(scene: Scene, serial: int, name: str) -> dict[str, Any]:
+    """Another layer is framed in a scene that the page has."""
+    return {"kind": "selected", "serial": serial, "selected": selected_arrays(scene, name)}
+
+
+def selected_arrays(scene: Scene, name: str) -> dict[str, bytes] | None:
+    """The frame around a layer or closed module of that name; `None` where none is shown."""
+    item = next((item for item in scene.placements if item.name == name), None)
+    if item is None:
+        return None
+    margins = 2 * scene.edge * np.array(SELECTED)[:, None]
+    count = len(margins)
+    hue = np.tile(np.array(scene.theme.highlight, dtype=np.uint8), (count, 1))
+    layers = np.full(count, item.layer, dtype=np.int32)
+    return line_arrays(wireframes(np.tile(item.centre, (count, 1)), np.array(item.size) + margins, hue, layers))
 
 
 def with_animation(message: dict[str, Any], old: Scene, new: Scene, milliseconds: int) -> dict[str, Any]:

@@ -115,3 +115,22 @@ def test_hover_lines_outline_the_cell_and_what_feeds_it() -> None:
     cell = points[-5:]
     np.testing.assert_allclose(cell[:4], scene.outline(hit), rtol=1e-5)
     np.testing.assert_array_equal(cell[4], cell[0])
+
+
+def test_the_selected_layer_is_framed() -> None:
+    scene = Scene(trace_of(0), ["0"])
+    assert wire.scene_message(scene, 1)["selected"] is None
+    message = wire.scene_message(scene, 1, selected="1")
+    assert message["selected"] == wire.selected_message(scene, 1, "1")["selected"]
+    item = next(item for item in scene.placements if item.name == "1")
+    points = floats(message["selected"]["points"])
+    assert (points.min(axis=0) < item.bounds[0]).all()
+    assert (points.max(axis=0) > item.bounds[1]).all()
+    assert set(np.frombuffer(message["selected"]["layers"], "<i4")) == {item.layer}
+    assert {tuple(c) for c in np.frombuffer(message["selected"]["colours"], np.uint8).reshape(-1, 3)} == {
+        scene.theme.highlight
+    }
+
+
+def test_a_layer_that_is_not_shown_is_not_framed() -> None:
+    assert wire.selected_message(Scene(trace_of(0)), 1, "no such layer")["selected"] is None

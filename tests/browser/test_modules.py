@@ -73,6 +73,18 @@ def test_a_box_opens_into_its_parts_and_its_bracket_closes_them(visit: Any, stag
     assert shown(page) == first
 
 
+def test_a_layer_that_is_chosen_in_the_list_is_framed_in_the_scene(digits: Any) -> None:
+    digits.press("tab-layers")
+    digits.press("layer-conv2")
+    item = next(p for p in digits.scene.placements if p.name == "conv2")
+    points, segments = digits.mesh("lines", "hover")
+    assert len(segments) > 0
+    assert (points.min(axis=0) < item.bounds[0]).all()
+    assert (points.max(axis=0) > item.bounds[1]).all()
+    digits.press("card-close")
+    assert len(digits.mesh("lines", "hover")[1]) == 0
+
+
 def test_what_a_cell_sees_is_outlined_only_when_it_is_asked_for(digits: Any) -> None:
     digits.page.mouse.click(*digits.spot_on("pool2"))
     digits.settle()

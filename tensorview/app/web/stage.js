@@ -11,6 +11,9 @@
   const KEPT_TIMES = 400;
   const CAMERA_KEYS = ["position", "focalPoint", "viewUp", "viewAngle"];
 
+  const NOTHING = new Uint8Array(0);
+  const NO_LINES = { points: NOTHING, segments: NOTHING, colours: NOTHING, layers: NOTHING };
+
   const floats = (bytes) => new Float32Array(aligned(bytes));
   const integers = (bytes) => new Int32Array(aligned(bytes));
 
@@ -27,6 +30,21 @@
   function push(times, value) {
     times.push(value);
     if (times.length > KEPT_TIMES) times.shift();
+  }
+
+  /** Two sets of lines as one; either may be missing. */
+  function joined(one, other) {
+    if (!one || !other) return one || other || NO_LINES;
+    const count = one.points.length / 12;
+    const ends = integers(other.segments).map((end) => end + count);
+    const both = (name) => {
+      const bytes = new Uint8Array(one[name].length + other[name].length);
+      bytes.set(one[name]);
+      bytes.set(other[name], one[name].length);
+      return bytes;
+    };
+    const segments = new Int32Array([...integers(one.segments), ...ends]);
+    return { points: both("points"), segments: new Uint8Array(segments.buffer), colours: both("colours"), layers: both("layers") };
   }
 
   /** Gives textures of pixels all their smaller levels, without which text is not legible from afar: vtk.js, which
@@ -249,9 +267,10 @@
         if (!this.ready) return; // the first sync brings what is missed here
         if (message.kind === "scene") this.showScene(message);
         else if (message.kind === "patches") this.showPatches(message);
+        else if (message.kind === "selected") this.frameSelected(message);
         else if (message.kind === "home") this.atHome = true; // the scene that follows brings the view back
       },
-      async showScene({ surfaces, lines, pages, depth, camera, background, animation, serial }) {
+      async showScene({ surfaces, lines, pages, depth, camera, background, animation, serial, selected }) {
         if (serial < this.serial) return;
         this.serial = serial;
         cancelAnimationFrame(this.moving);
@@ -259,10 +278,12 @@
         for (const [name, page] of Object.entries(pages)) this.surfaces[name].paint(page);
         for (const [name, arrays] of Object.entries(surfaces)) this.surfaces[name].show(arrays);
         for (const [name, arrays] of Object.entries(lines)) this.lines[name].show(arrays);
+        this.selected = selected;
+        this.hoverShown = false;
+        this.lines.hover.show(joined(selected, null));
         const place = animation && this.mover(animation);
         if (place) place(0);
         this.view.renderer.setBackground(background);
-        this.showHover(null);
         this.order = [];
         if (camera) this.setCamera(camera);
         this.sortLayers();
@@ -286,6 +307,16 @@
         this.view.renderer.resetCameraClippingRange();
         this.view.renderWindow.render();
       },
+      /** Frames another layer; a scene that is on its way frames its own. */
+      frameSelected({ serial, selected }) {
+        if (serial !== this.serial) return;
+        this.selected = selected;
+        this.hoverShown = false;
+        this.lines.hover.show(joined(selected, null));
+        this.draw();
+        this.hover.event = this.hover.last || null;
+        this.askHover();
+      },
       /** A function of a share, 0..1, that places every layer on the way from its old box to its new one.
        *
        * A point p begins at p * scale + offset.
@@ -293,7 +324,7 @@
       mover({ scale, offset }) {
         const from = floats(scale);
         const shift = floats(offset);
-        const parts = [...Object.values(this.surfaces), this.lines.links, this.lines.frames, this.lines.brackets].filter((p) => p.rest);
+        const parts = [...Object.values(this.surfaces), ...Object.values(this.lines)].filter((p) => p.rest);
         return (share) => {
           for (const { mesh, rest, layers } of parts) {
             const points = new Float32Array(rest.length);
@@ -460,8 +491,7 @@
       showHover(lines) {
         if (!lines && !this.hoverShown) return;
         this.hoverShown = Boolean(lines);
-        const none = new Uint8Array(0);
-        this.lines.hover.show(lines || { points: none, segments: none, colours: none, layers: none });
+        this.lines.hover.show(joined(this.selected, lines));
         this.draw();
       },
       key(event) {
