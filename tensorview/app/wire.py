@@ -19,8 +19,9 @@ from ..scene.moving import shift_between
 from ..scene.palette import RGB, mix
 
 TOPIC = "tensorview.stage"
-# How far the frames around the selected layer stand from it, over the edge of the largest map; two make a thick one.
-SELECTED = (0.02, 0.03)
+# How far the frames around the selected layer stand from it, over the edge of the largest map, or over its own longest
+# side where that is less; two make a thick one.
+SELECTED, SELECTED_SMALL = np.array([0.02, 0.03]), np.array([0.08, 0.12])
 
 
 def scene_message(scene: Scene, serial: int, camera: Camera | None = None, selected: str = "") -> dict[str, Any]:
@@ -59,7 +60,7 @@ def selected_arrays(scene: Scene, name: str) -> dict[str, bytes] | None:
     item = next((item for item in scene.placements if item.name == name), None)
     if item is None:
         return None
-    margins = 2 * scene.edge * np.array(SELECTED)[:, None]
+    margins = 2 * np.minimum(SELECTED * scene.edge, SELECTED_SMALL * max(item.size))[:, None]
     count = len(margins)
     hue = np.tile(np.array(scene.theme.highlight, dtype=np.uint8), (count, 1))
     layers = np.full(count, item.layer, dtype=np.int32)
