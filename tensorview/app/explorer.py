@@ -152,8 +152,17 @@ class Explorer(TrameApp):
         message = wire.scene_message(self.session.scene, self.serial, selected=self.session.selected)
         self.hovered = None
         self.publish(wire.with_animation(message, old, self.session.scene, duration))
+        self._close_card_of_hidden()
         self._describe()
         self._complete()
+
+    def _close_card_of_hidden(self) -> None:
+        """Close the card of what has gone into a closed module; one that is open itself keeps its card."""
+        name, scene = self.state.selected, self.session.scene
+        shown = {item.name for item in scene.placements} | {rail.name for rail in scene.rails}
+        if name and name == self.session.selected and name not in shown:
+            self.session.select("")
+            self.state.update({"selected": "", "card": None})
 
     async def in_worker(self, function: Callable[[], T]) -> T:
         """Call a function in the worker's thread."""

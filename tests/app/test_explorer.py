@@ -151,3 +151,25 @@ def test_what_is_pointed_at_is_forgotten_with_the_scene_that_it_was_in() -> None
     assert explorer.hovered is None
     assert explorer.state.readout is None
     explorer.close()
+
+
+def test_the_card_of_a_layer_that_goes_into_a_closed_module_is_closed() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    explorer = Explorer(
+        make_server("tensorview-test-card"), Session(Subject("two", model.eval(), InputSpec((4,))), torch.ones(1, 4))
+    )
+    explorer.publish = lambda message: None
+
+    async def visit() -> None:
+        explorer.select_layer("1.0")
+        assert explorer.state.card["name"] == "1.0"
+        explorer.toggle_layer("0")
+        assert explorer.state.card["name"] == "1.0", "another layer opens"
+        explorer.toggle_layer("1")
+        assert (explorer.state.card, explorer.state.selected, explorer.session.selected) == (None, "", "")
+        explorer.select_layer("1")
+        explorer.toggle_layer("1")
+        assert explorer.state.card["name"] == "1", "what has been opened is still looked at"
+
+    asyncio.run(visit())
+    explorer.close()
