@@ -165,11 +165,12 @@ def _busy() -> None:
 
 
 def _message() -> None:
+    """A sentence that goes by itself; sooner, and also under a resting pointer, where the panel says the same."""
     v3.VSnackbar(
         "{{ message }}",
         model_value=("!!message",),
         update_modelValue="message = ''",
-        timeout=9000,
+        timeout=("message === failure ? 5000 : 9000",),
         location="bottom left",
-        raw_attrs=['data-testid="message"'],
+        raw_attrs=['data-testid="message"', ":class=\"{ 'tv-message--repeats': message === failure }\""],
     )

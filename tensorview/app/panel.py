@@ -99,6 +99,7 @@ def build_input_page(session: Session) -> None:
 
 def build_layers_page() -> None:
     """How layers look, the list of them, and what is to be said about them."""
+    _failure("failure-of-layers")
     _look()
     _layers()
     build_notes("notes")
@@ -165,12 +166,7 @@ def _switch(state: str, label: str, test_id: str) -> None:
 
 def build_prediction() -> None:
     """What the network says: a sentence, the truth where it is known, and bars."""
-    html.P(
-        "{{ failure }}",
-        v_if="failure",
-        classes="tv-failure",
-        raw_attrs=['data-testid="failure"', 'role="alert"'],
-    )
+    _failure("failure")
     with html.Section(classes="tv-prediction", raw_attrs=['aria-live="polite"', 'aria-label="Prediction"']):
         html.P("{{ prediction.text }}", classes="tv-prediction__text", raw_attrs=['data-testid="prediction-text"'])
         html.P(
@@ -194,6 +190,15 @@ def build_prediction() -> None:
             with html.Span(classes="tv-bar__track"):
                 html.Span(classes="tv-bar__fill", style=("`width: ${100 * bar.share}%`",))
             html.Span("{{ bar.text }}", classes="tv-bar__text")
+
+
+def _failure(test_id: str) -> None:
+    html.P(
+        "{{ failure }}",
+        v_if="failure",
+        classes="tv-failure",
+        raw_attrs=[f'data-testid="{test_id}"', 'role="alert"'],
+    )
 
 
 def _look() -> None:

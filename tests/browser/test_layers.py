@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -257,3 +258,36 @@ def test_the_eye_beside_an_input_hides_it_and_shows_it_again(visit: Any) -> None
         assert page.find("hide-mask").get_attribute("aria-pressed") == "false"
         np.testing.assert_allclose(page.points(), before, atol=1e-5)
         assert [item.name for item in page.scene.placements] == drawn
+
+
+class Long(nn.Module):
+    """Layers with long names, and a layer that does not fit the one before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = nn.ModuleDict({f"the_{n}_of_many_projections": nn.Linear(4, 4) for n in ("first", "second")})
+        self.a_module_with_a_long_name = nn.ModuleDict({"another_module_with_a_long_name": inner})
+        self.misfit = nn.Linear(5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.a_module_with_a_long_name["another_module_with_a_long_name"].values():
+            x = layer(x)
+        return self.misfit(x)
+
+
+@pytest.fixture
+def long_names(visit: Any) -> Iterator[Visit]:
+    with explore(Long().eval(), torch.ones(1, 4), port=0, browser=False) as viewer:
+        yield visit(viewer)
+
+
+def test_a_failure_that_the_panel_says_goes_from_the_stage_by_itself(long_names: Visit) -> None:
+    assert "misfit" in long_names.find("failure").inner_text()
+    message = long_names.page.locator("[data-testid=message] .v-snackbar__wrapper")
+    message.wait_for()
+    box = message.bounding_box()
+    assert box is not None
+    long_names.page.mouse.move(box["x"] + 20, box["y"] + 20)
+    message.wait_for(state="detached", timeout=8000)
+    assert "misfit" in long_names.find("failure-of-layers").inner_text()
+    assert long_names.find("failure-of-layers").is_visible()
