@@ -235,6 +235,7 @@ def _layers() -> None:
         hide_details=True,
         raw_attrs=['data-testid="find-layer"'],
     )
+    around = "item.name.slice(0, item.name.lastIndexOf('.') + 1)"
     rows = "layers.filter((l) => query ? l.name.toLowerCase().includes(query.toLowerCase()) : l.shown)"
     with html.Div(classes="tv-layers", raw_attrs=['data-testid="layers"']):
         with html.Div(
@@ -250,7 +251,10 @@ def _layers() -> None:
                 click="trigger('select_layer', [item.name])",
                 raw_attrs=[':data-testid="`layer-${item.name}`"', 'type="button"', ':title="item.name"'],
             ):
-                html.Span("{{ item.name }}")
+                with html.Span(classes="tv-layer__full"):
+                    with html.Span(v_if=around, classes="tv-layer__around"):
+                        html.Bdi(f"{{{{ {around} }}}}", raw_attrs=['dir="ltr"'])
+                    html.Span(f"{{{{ item.name.slice({around}.length) }}}}")
                 html.Small("{{ item.kind }} · {{ item.shape }}")
             html.Button(
                 v_if="item.hidden !== null",

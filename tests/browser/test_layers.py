@@ -281,6 +281,20 @@ def long_names(visit: Any) -> Iterator[Visit]:
         yield visit(viewer)
 
 
+def test_long_names_make_the_panel_no_wider(long_names: Visit) -> None:
+    width = "document.querySelector('.tv-panel').getBoundingClientRect().width"
+    before = long_names.page.evaluate(width)
+    long_names.press("tab-layers")
+    long_names.find("find-layer").locator("input").fill("second")
+    name = "a_module_with_a_long_name.another_module_with_a_long_name.the_second_of_many_projections"
+    long_names.press(f"layer-{name}")
+    assert long_names.page.evaluate(width) == before < 400
+    row = long_names.find(f"layer-{name}")
+    assert row.get_attribute("title") == name
+    whole, shown = row.evaluate("(e) => [e.scrollWidth, e.clientWidth]")
+    assert whole <= shown, "and none of the row is out of sight"
+
+
 def test_a_failure_that_the_panel_says_goes_from_the_stage_by_itself(long_names: Visit) -> None:
     assert "misfit" in long_names.find("failure").inner_text()
     message = long_names.page.locator("[data-testid=message] .v-snackbar__wrapper")
