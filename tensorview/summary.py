@@ -7,7 +7,7 @@ operations. Biases, normalizations, activations and pooling are not counted, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
     rows: list[Row] = []
     brought: set[str] = set()
     for layer in trace:
-        used = {ids.get(name, name): size for name, size in _parameters(layer)}
+        used = {ids.get(name, name): size for name, size in layer.parameters().items()}
         new = sum(size for key, size in used.items() if key not in brought)
         brought.update(used)
         sizes.update(used)
@@ -129,16 +129,6 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
         parameter_bytes=sum(size * wide.get(key, 4) for key, size in sizes.items()),
         warnings=trace.warnings,
     )
-
-
-def _parameters(layer: Layer) -> Iterator[tuple[str, int]]:
-    """Full name and size of each parameter of a layer; the further tensors of a call bring none."""
-    if ":" in layer.name:
-        return
-    of_module = layer.name.split("#")[0] == (layer.module_name or layer.module_type.lower())
-    prefix = f"{layer.module_name}." if of_module and layer.module_name else ""
-    for name, _, size in layer.info.parameters:
-        yield prefix + name, size
 
 
 # Multiply-adds -----------------------------------------------------------------------------------------------------

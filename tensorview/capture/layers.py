@@ -145,6 +145,14 @@ class Layer:
         """Statistics of `values`, computed when first asked for; `None` without values."""
         return None if self.values is None else Stats.of(self.values)
 
+    def parameters(self) -> dict[str, int]:
+        """The size of each parameter, by its name in the model; the further tensors of a call have none."""
+        if ":" in self.name:
+            return {}
+        of_module = self.name.split("#")[0] == (self.module_name or self.module_type.lower())
+        prefix = f"{self.module_name}." if of_module and self.module_name else ""
+        return {prefix + name: size for name, _, size in self.info.parameters}
+
     def with_values(self, values: np.ndarray | None, reduced: Mapping[str, np.ndarray] | None = None) -> Layer:
         """The same layer with other values, which must be read-only and of its shape; nothing is checked or copied.
 

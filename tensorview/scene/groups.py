@@ -255,7 +255,7 @@ def _shown(layers: Sequence[Layer], node: Node, home: Mapping[str, str]) -> Laye
     parents = tuple(dict.fromkeys(home[p] for x in inside for p in x.parents if home.get(p, node.name) != node.name))
     if not node.path:
         return output if parents == output.parents else replace(output, parents=parents)
-    counted = {x.module_name: x.info.parameter_count for x in inside}
+    counted = {name: size for x in inside for name, size in x.parameters().items()}
     info = replace(
         output.info,
         text=f"{node.path}: {len(inside)} layers",

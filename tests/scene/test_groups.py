@@ -139,6 +139,23 @@ def test_a_closed_module_is_what_it_hands_on(nested):
     assert "6 layers" in body.info.text
 
 
+def test_a_closed_module_has_the_parameters_of_its_functions_each_once():
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 5), nn.Linear(5, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(2):
+                x = nn.functional.linear(x, self.first.weight, self.first.bias)
+                x = nn.functional.linear(x, self.second.weight).softmax(-1)
+            return x
+
+    trace = capture(nn.Sequential(Twice(), nn.Linear(4, 2)), torch.rand(1, 4))
+    closed = next(layer for layer in Scene(trace, expanded=frozenset()).layers if layer.kind == "module")
+    assert closed.info.parameter_count == 4 * 5 + 5 + 5 * 4
+
+
 def test_a_module_that_hands_on_something_else_than_its_last_layer():
     class Early(nn.Module):
         def __init__(self) -> None:
