@@ -15,8 +15,9 @@ from .rail_room import LETTERS
 from .rails import TICK, Rail
 from .text import LINE, width_of
 
-# Height of their letters over that of the layers' names, at most, and at least where there is room.
-LARGEST, LEAST = 1.3, 0.85
+# Height of their letters over that of the layers' names, at most; and at least where there is room, which was made for
+# less in lanes.
+LARGEST, LEAST, LEAST_IN_LANE = 1.3, 0.6, 0.85
 # Sizes that are tried where there is no room; where none fits a name is left out.
 SIZES = (1.0, 0.8, 0.65, 0.5, 0.4)
 # Shares of a bracket at which its name may begin, and of the name's width by which it may begin before that.
@@ -50,7 +51,10 @@ def rail_labels(
     labels = []
     for rail in found:
         line = rail.unit * LETTERS * LINE
-        label = room.place(rail, line if letters is None else min(max(line, LEAST * letters), LARGEST * letters))
+        if letters is not None:
+            least = LEAST_IN_LANE if items[rail.first].lanes else LEAST
+            line = min(max(line, least * letters), LARGEST * letters)
+        label = room.place(rail, line)
         if label is not None:
             labels.append(label)
     return labels

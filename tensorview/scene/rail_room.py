@@ -15,24 +15,24 @@ from .text import LINE, shorten, width_of
 LETTERS, FIRST_RAIL, IN_LANE = 0.1, 0.1, 0.4
 LONGEST = 28
 # A name runs along +x and the bracket around it along -z. In the first view they come nearer to each other by this much
-# of the name's width.
-SLOPE = math.tan(math.radians(PITCH)) / math.sin(math.radians(YAW))
+# of the name's width; a tenth more at the frame's left side, where they are seen from another angle.
+SLOPE = 1.1 * math.tan(math.radians(PITCH)) / math.sin(math.radians(YAW))
 # In lines of text: the least and the most room from a bracket to the next.
-LEAST, MOST, AIR = 1.4, 4.5, 0.3
-# Letters of brackets in a picture of 720 lines, at most, where the layers are small in it.
-LARGEST = 13.0
+LEAST, MOST, AIR = 1.4, 5.0, 0.4
+# Letters of brackets in a picture of 720 lines; and the unit over the edge of a map, at most.
+WANTED, MOST_UNIT = 12.5, 1.5
 # Of a frame the share that the network takes, and its lines.
 FILL, FRAME = 0.95, 720
 
 
 def unit_of(frame: float, edge: float) -> float:
-    """What the sizes of brackets are in proportion to: the edge of a map, less where the letters would be too large.
+    """What the sizes of brackets are in proportion to, so that their letters are as large as wanted in the first view.
 
     Args:
         frame: height of the frame that has everything in it, in the scene's unit.
         edge: of the largest map.
     """
-    return min(edge, LARGEST * frame / (FILL * FRAME) / LETTERS)
+    return min(MOST_UNIT * edge, WANTED * frame / (FILL * FRAME) / LETTERS)
 
 
 def lane_unit(unit: float, edge: float) -> float:

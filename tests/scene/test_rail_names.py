@@ -126,3 +126,26 @@ def test_names_of_brackets_in_lanes_are_as_legible_as_those_of_layers():
     assert {label.text for label in scene.bracket_labels} == {"left", "right"}
     tallest = max(label.height for label in scene.labels if label.bold)
     assert min(label.height for label in scene.bracket_labels) >= 0.6 * tallest
+
+
+class Stages(nn.Module):
+    """Stages with names of some length in one module, whose bracket runs below theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        parts: list[nn.Module] = [nn.Sequential(nn.Conv2d(3, 96, 4, 4), nn.BatchNorm2d(96))]
+        for width in (96, 192, 384):
+            parts.append(nn.Sequential(*(nn.Conv2d(width, width, 1, groups=width) for _ in range(3))))
+            parts.append(nn.Sequential(nn.BatchNorm2d(width), nn.Conv2d(width, 2 * width, 2, 2, groups=width)))
+        self.features = nn.Sequential(*parts)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.features(x)
+
+
+def test_there_is_room_for_the_names_of_all_stages_in_one_size():
+    torch.manual_seed(0)
+    scene = everything(capture(Stages().eval(), torch.rand(1, 3, 224, 224)))
+    heights = {label.text: label.height for label in scene.bracket_labels}
+    assert set(heights) == {"features", *(f"features.{i}" for i in range(7))}
+    assert max(heights.values()) == pytest.approx(min(heights.values()))
