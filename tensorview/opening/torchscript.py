@@ -58,7 +58,7 @@ def read_script(script: Any, unit: Any) -> nn.Module:
         made._children[key] = _child(child, unit)
         made.add_module(key, made._children[key])
     for key, parameter in script.named_parameters(recurse=False):
-        made.register_parameter(key, nn.Parameter(parameter.detach(), parameter.requires_grad))
+        made.register_parameter(key, parameter)
     for key, buffer in script.named_buffers(recurse=False):
         made.register_buffer(key, buffer)
     return made
@@ -66,7 +66,7 @@ def read_script(script: Any, unit: Any) -> nn.Module:
 
 def _child(script: Any, unit: Any) -> nn.Module:
     known = torch_class(_qualified_name(script).removeprefix("__torch__."))
-    if known is None or not script._c._has_method("forward"):  # of some that nobody calls, or of several forms
+    if known is None:
         return read_script(script, unit)
     parameters = dict(script.named_parameters())
     return layer_of_class(known, Method(script), parameters, _arguments(script).get)
