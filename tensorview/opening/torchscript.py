@@ -19,6 +19,7 @@ from .torch_layers import layer_of_class, torch_class
 from .wired import identifier
 
 _MOST_STEPS = 10_000_000  # of a loop
+_FORWARD = re.compile(r"forward(__)?\d*")  # further calls of a traced module have numbers, overloads "__" before them
 
 
 def open_torchscript(path: Path, input_shape: tuple[int, ...] | None) -> Subject:
@@ -53,6 +54,7 @@ def read_script(script: Any, unit: Any) -> nn.Module:
     made: Script = type(identifier(name) or "Script", (Script,), {})()
     object.__setattr__(made, "_script", script)
     made._unit = unit
+    made.method = _forward_of(script)
     made._children = {}
     for key, child in script.named_children():
         made._children[key] = _child(child, unit)
@@ -74,7 +76,10 @@ def _child(script: Any, unit: Any) -> nn.Module:
 
 def _arguments(script: Any) -> dict[str, Any]:
     """The constants that the first operator of a layer is given, by the names in its schema."""
-    graph = script._c._get_method("forward").graph.copy()
+    method = _forward_of(script)
+    if not script._c._has_method(method):
+        return {}
+    graph = script._c._get_method(method).graph.copy()
     torch._C._jit_pass_inline(graph)
     for node in graph.nodes():
         if node.kind().startswith("aten::") and node.schema() != "(no schema)":
@@ -83,6 +88,11 @@ def _arguments(script: Any) -> dict[str, Any]:
             if "weight" in names or "kernel_size" in names or "output_size" in names:
                 return found
     return {}
+
+
+def _forward_of(script: Any) -> str:
+    """The name of what runs when a module is called; a traced one that was never called has no such method."""
+    return next(filter(_FORWARD.fullmatch, script._c._method_names()), "forward")
 
 
 def _known(value: Any) -> Any:
@@ -102,7 +112,7 @@ class Method:
     """Runs the method of a script module whose name stands in `method`."""
 
     def __init__(self, script: Any) -> None:
-        self._script, self.method = script, "forward"
+        self._script, self.method = script, _forward_of(script)
 
     def __call__(self, *given: Any) -> Any:
         return self.call(self.method, given)
@@ -193,11 +203,11 @@ class Script(nn.Module):
 
 
 def _call_method(owner: Any, name: str, given: list[Any]) -> Any:
-    """Call a method. A traced module has a "forward1" and so on for its further calls, which hooks are to see."""
+    """Call a method. Hooks are to see every form of `forward`."""
     runner = owner if isinstance(owner, Script) else getattr(owner, "_run", None)
     if not isinstance(runner, (Script, Method)):
         return getattr(owner, name)(*given)
-    if not re.fullmatch(r"forward\d*", name):
+    if not _FORWARD.fullmatch(name):
         return runner.call(name, given)
     before, runner.method = runner.method, name
     try:

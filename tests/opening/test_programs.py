@@ -164,6 +164,58 @@ def test_loops_choices_and_methods_of_a_scripted_model(tmp_path):
         ]
 
 
+class Unused(nn.Module):
+    """One layer that is called and one that is not, of which a trace has no program."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.aux = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x)
+
+
+class Remembering(nn.Module):
+    """Recurrent layers, whose `forward` is overloaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru = nn.LSTM(4, 3, 2, batch_first=True, bidirectional=True), nn.GRU(6, 5, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.lstm(x)
+        return self.gru(y)[0]
+
+
+def assert_opens_as_itself(model, path, *shape):
+    x = torch.rand(1, *shape)
+    module = open_model(path, trust=True, input_shape=shape).module
+    torch.testing.assert_close(module(x), model(x))
+    found, wanted = capture(module, x), capture(model, x)
+    assert [(layer.name, layer.kind, layer.parents, layer.info.parameter_count) for layer in found] == [
+        (layer.name, layer.kind, layer.parents, layer.info.parameter_count) for layer in wanted
+    ]
+    assert abs(found[found.outputs[0]].values - wanted[wanted.outputs[0]].values).max() < 1e-6
+
+
+def test_a_layer_that_a_traced_model_never_calls(tmp_path):
+    model = Unused().eval()
+    torch.jit.trace(model, torch.rand(1, 4)).save(str(tmp_path / "u.ts"))
+    assert_opens_as_itself(model, tmp_path / "u.ts", 4)
+
+
+def test_a_traced_layer_that_stands_in_three_places(tmp_path):
+    model = nn.Sequential(*[nn.Linear(4, 4)] * 3).eval()
+    torch.jit.trace(model, torch.rand(1, 4)).save(str(tmp_path / "s.ts"))
+    assert_opens_as_itself(model, tmp_path / "s.ts", 4)
+
+
+def test_scripted_recurrent_layers(tmp_path):
+    model = Remembering().eval()
+    scripted(model, tmp_path / "r.ts")
+    assert_opens_as_itself(model, tmp_path / "r.ts", 5, 4)
+
+
 def test_a_torchvision_model_through_both(tmp_path):
     from tensorview.opening import import_torchvision
 
