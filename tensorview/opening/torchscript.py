@@ -264,7 +264,10 @@ def _operator(node: Any, given: list[Any]) -> Any:
         raise RuntimeError(f"TorchScript's {node.kind()} is not known here: export the model with torch.export")
     space, name = node.kind().split("::")
     packet = getattr(getattr(torch.ops, space), name)
-    arguments = torch._C.parse_schema(node.schema()).arguments
+    schema = torch._C.parse_schema(node.schema())
+    arguments = schema.arguments
+    if "Tensor" not in node.schema():  # of several forms for numbers torch takes the first: "eq" of bools for integers
+        packet = getattr(packet, schema.overload_name or "default")
     plain = [x for argument, x in zip(arguments, given, strict=True) if not argument.kwarg_only]
     named = {argument.name: x for argument, x in zip(arguments, given, strict=True) if argument.kwarg_only}
     return packet(*plain, **named)

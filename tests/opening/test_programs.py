@@ -216,6 +216,29 @@ def test_scripted_recurrent_layers(tmp_path):
     assert_opens_as_itself(model, tmp_path / "r.ts", 5, 4)
 
 
+class Counting(nn.Module):
+    """A choice by the number of dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dim() == 3:
+            return self.fc(x)
+        return torch.relu(self.fc(x))
+
+
+def test_integers_are_compared_as_integers(tmp_path):
+    model = Counting().eval()
+    with torch.no_grad():
+        model.fc.bias.fill_(-9)
+    scripted(model, tmp_path / "c.ts")
+    module = open_model(tmp_path / "c.ts", trust=True).module
+    assert module(torch.rand(1, 4)).tolist() == [[0, 0, 0]]
+    assert (module(torch.rand(1, 2, 4)) < 0).all()
+
+
 def test_a_torchvision_model_through_both(tmp_path):
     from tensorview.opening import import_torchvision
 
