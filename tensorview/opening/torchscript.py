@@ -60,7 +60,7 @@ def read_script(script: Any, unit: Any) -> nn.Module:
         made._children[key] = _child(child, unit)
         made.add_module(key, made._children[key])
     for key, parameter in script.named_parameters(recurse=False):
-        made.register_parameter(key, parameter)
+        made.register_parameter(key, nn.Parameter(parameter.detach(), parameter.requires_grad))
     for key, buffer in script.named_buffers(recurse=False):
         made.register_buffer(key, buffer)
     return made

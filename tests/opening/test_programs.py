@@ -216,6 +216,29 @@ def test_scripted_recurrent_layers(tmp_path):
     assert_opens_as_itself(model, tmp_path / "r.ts", 5, 4)
 
 
+class Scaled(nn.Module):
+    """A parameter of no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.scale = nn.Linear(4, 4), nn.Parameter(torch.rand(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x) * self.scale
+
+
+@pytest.mark.parametrize("model", [Scaled().eval(), nn.Linear(4, 3).eval(), nn.GRU(4, 3).eval()], ids=repr)
+def test_a_scripted_module_with_parameters_of_its_own(model, tmp_path):
+    scripted(model, tmp_path / "s.ts")
+    module = open_model(tmp_path / "s.ts", trust=True, input_shape=(4,)).module
+    assert [(name, p.shape) for name, p in module.named_parameters()] == [
+        (name, p.shape) for name, p in model.named_parameters()
+    ]
+    x = torch.rand(1, 4)
+    torch.testing.assert_close(module(x), model(x))
+    assert capture(module, x).outputs
+
+
 class Counting(nn.Module):
     """A choice by the number of dimensions."""
 
