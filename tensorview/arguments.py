@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import get_args
+import re
+from collections.abc import Sequence
+from typing import Any, get_args
 
 from .scene import THEMES
 from .scene.arrange import Arrangement
@@ -22,6 +24,29 @@ HYPERPARAMETERS = (
     ("cycle", float, "epochs in which the learning rate rises and falls; 0 leaves it (default: 0)"),
     ("every", int, "how many batches come to a recorded step (default: 10)"),
 )
+
+
+# argparse takes "-1e-3" and "-inf" for options, up to Python 3.13.
+_NEGATIVE = re.compile(r"^-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^-inf$", re.IGNORECASE)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command. Its arguments may stand before, between and behind its options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = _NEGATIVE
+        self._is_inside = False
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse, which would fill an argument that may be left out before it sees a later one."""
+        if self._is_inside:
+            return super().parse_known_args(args, namespace)
+        self._is_inside = True  # argparse parses intermixed arguments by calling this method twice
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
 
 
 def model_options() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import (
     HYPERPARAMETERS,
+    CommandParser,
     add_memory,
     add_picture,
     add_serving,
@@ -281,7 +282,9 @@ def make_parser() -> argparse.ArgumentParser:
         "It takes the options of explore, as in: tensorview --port 9000 --no-browser",
     )
     parser.add_argument("--version", action="version", version=importlib.metadata.version("tensorview"))
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     shared = [model_options(), look_options()]
     page = commands.add_parser(
         "explore",

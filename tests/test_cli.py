@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -213,6 +214,40 @@ def test_arguments_that_are_none_end_with_status_two(words: str, capsys: pytest.
         main(words.split())
     assert end.value.code == 2
     assert "usage: tensorview" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--no-browser sample:3 --theme light",
+        "sample:3 --no-browser --theme light",
+        "--no-browser --theme light sample:3",
+    ],
+)
+def test_an_input_may_stand_behind_an_option(explored: list, words: str) -> None:
+    for begin in (["explore", "lenet5"], ["explore", "--trust", "lenet5"], []):
+        if begin or words.startswith("-"):
+            assert main([*begin, *words.split()]) == 0
+            (subject, x), given = explored.pop()
+            assert torch.equal(x, subject.preprocess(subject.samples[3].image))
+            assert (given["browser"], given["look"].theme) == (False, "light")
+
+
+def test_an_input_may_stand_behind_an_option_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "--json", "lenet5", "--input-shape", "1,28,28", "sample:3"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]
+    assert main(["summary", "lenet5", "--json", "sample:99"]) == 2
+    assert "no sample:99" in capsys.readouterr().err
+
+
+def test_a_negative_number_may_be_written_in_any_way(explored: list) -> None:
+    from tensorview.cli import make_parser
+
+    assert main(["explore", "lenet5", "--value-range", "-1e-3", "1"]) == 0
+    assert explored[0][1]["look"].value_range == (-1e-3, 1.0)
+    for text, camera in (("-1e1 3", [-10, 3]), ("-.5 -3.", [-0.5, -3]), ("-inf -2E+1", [-float("inf"), -20])):
+        given = make_parser().parse_args(["render", "lenet5", "-o", "a.png", "--camera", *text.split()])
+        assert given.camera == camera
 
 
 # explore -----------------------------------------------------------------------------------------------------------
