@@ -240,10 +240,13 @@ class SceneFile:
 
     def _with_paths(self, change: Callable[[str], str]) -> SceneFile:
         """A copy in which every path is changed."""
+        from .opening import brings_weights  # loads torch
+
         path, colon, name = _split_model(self.model)
+        is_file = _is_python(self.model) or brings_weights(self.model)
         return replace(
             self,
-            model=change(path) + colon + name if _is_python(self.model) else self.model,
+            model=change(path) + colon + name if is_file else self.model,
             weights=self.weights and change(self.weights),
             input=self.input if not self.input or self.input.startswith((SAMPLE, INLINE)) else change(self.input),
         )

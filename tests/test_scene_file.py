@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,17 @@ def test_paths_are_relative_to_the_file(place: Path) -> None:
     read = SceneFile.load(place / "views" / "view.toml")
     assert Path(read.input).resolve() == place / "pictures" / "seven.png"
     assert Path(read.model.removesuffix(":Net")).resolve() == place / "net.py"
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt", "net.keras", "model.json", "net.pt2", "net.ts"])
+def test_the_file_of_a_model_is_relative_to_the_scene_file(place: Path, name: str) -> None:
+    (place / "views").mkdir()
+    SceneFile(f"models/{name}").save("views/view.toml")
+    assert tomllib.loads(Path("views/view.toml").read_text(encoding="utf-8"))["model"] == f"../models/{name}"
+    read = SceneFile.load(place / "views" / "view.toml")
+    assert Path(read.model) == place / "models" / name
+    with pytest.raises(OpenError, match=r"There is no file .*models.net"):
+        replace(read, model=read.model.replace("model.json", "net.json")).build(trust=True)
 
 
 def test_what_is_no_path_stays(place: Path) -> None:
