@@ -53,7 +53,7 @@ def open_image(source: str | Path | bytes, name: str = "The image") -> Image.Ima
 
 
 def open_array(path: str | Path) -> np.ndarray:
-    """The numbers in a .npy file. It is read without pickle.
+    """The numbers in a .npy file, in this machine's byte order, floats of 64 bits at most. It is read without pickle.
 
     Raises:
         OpenError: the file is missing, broken, over 32 MiB, or does not hold numbers.
@@ -62,11 +62,13 @@ def open_array(path: str | Path) -> np.ndarray:
     try:
         # A memory map fails where the header claims more than the file holds, before memory is taken.
         array = np.array(np.lib.format.open_memmap(path, mode="r"))
-    except (OSError, EOFError, ValueError, OverflowError, SyntaxError, TypeError) as error:
+    except Exception as error:  # numpy's reader evaluates the header, and raises whatever a broken one brings it to
         raise OpenError(f"{path} is not a whole .npy file of numbers.") from error
     if array.dtype.kind not in "biuf":
         raise OpenError(f"{path} holds {array.dtype}, not numbers.")
-    return array
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def open_input(path: str | Path) -> Image.Image | np.ndarray:

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tensorview.errors import OpenError
@@ -122,6 +123,23 @@ def test_npy_arrays(tmp_path):
     np.save(path, values)
     assert np.array_equal(open_array(path), values)
     assert np.array_equal(open_input(path), values)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", ">u8", np.longdouble, np.float16, bool])
+def test_npy_numbers_of_any_type_are_ones_that_torch_takes(tmp_path, dtype):
+    values = np.arange(12).reshape(3, 4).astype(dtype)
+    np.save(tmp_path / "x.npy", values)
+    opened = open_array(tmp_path / "x.npy")
+    assert np.array_equal(torch.from_numpy(opened).to(torch.float64), values)
+    assert opened.dtype.kind == values.dtype.kind
+
+
+@pytest.mark.parametrize("header", [b"(" * 5000, b"-" * 9000, b"{'descr': 'f4', 'shape': (1,", b"\0", b"{[]: 1}"])
+def test_npy_with_a_broken_header_is_refused(tmp_path, header):
+    path = tmp_path / "x.npy"
+    path.write_bytes(np.lib.format.magic(1, 0) + struct.pack("<H", len(header) + 1) + header + b"\n")
+    with pytest.raises(OpenError, match=r"not a whole \.npy file of numbers"):
+        open_array(path)
 
 
 def test_npy_that_lies_or_carries_code_is_refused(tmp_path):
