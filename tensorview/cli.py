@@ -195,9 +195,7 @@ def summary(given: argparse.Namespace) -> None:
 
 def _input(given: argparse.Namespace, wanted: SceneFile, subject: Subject) -> Any:
     """All that the model takes: one tensor, or several by their names where it has several inputs or they are given."""
-    from .opening import open_input
-
-    named = {name: open_input(path) for name, path in given.inputs}
+    named = {name: subject.read(path, name) for name, path in given.inputs}
     return subject.complete(wanted.tensor(subject), named)
 
 

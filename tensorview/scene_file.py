@@ -189,12 +189,10 @@ class SceneFile:
         """
         import torch
 
-        from .opening import open_input
-
         if self.input is not None and self.input.startswith(INLINE):
             return subject.preprocess(_inline(self.input), prepare=False)
         if self.input is not None and not self.input.startswith(SAMPLE):
-            return subject.preprocess(open_input(self.input))
+            return subject.read(self.input)
         if self.input is None and not subject.samples:
             spec = subject.input_spec
             return torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))

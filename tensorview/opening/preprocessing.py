@@ -80,6 +80,40 @@ def to_input(image: Picture, spec: InputSpec, preparation: Preparation, prepare:
     return _to_tensor(spec.low + np.clip(values, 0, 1) * (spec.high - spec.low), spec)
 
 
+def from_file(content: Picture, spec: InputSpec, preparation: Preparation, file: str) -> torch.Tensor:
+    """(1, *spec.shape) of `spec.dtype` of what a file holds: see `Subject.read`.
+
+    Args:
+        content: a Pillow image, or the array of a .npy file.
+        file: its name, for messages.
+    """
+    if isinstance(content, np.ndarray):
+        takes_pictures = spec.is_image or preparation.transform is not None
+        if content.dtype != np.uint8 or not takes_pictures:
+            return _numbers(content, spec, file)
+        if not content.size:
+            raise OpenError(f"{file} has the shape {content.shape}, which holds no pixels.")
+    return to_input(content, spec, preparation)
+
+
+def _numbers(array: np.ndarray, spec: InputSpec, file: str) -> torch.Tensor:
+    """The numbers of a file as they are, in the layout (C, H, W) where they are (H, W) or (H, W, C)."""
+    layouts = [array]
+    if spec.is_image and array.ndim in (2, 3):
+        layouts.append(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+    fitting = next((each for each in layouts if each.shape == spec.shape), None)
+    if fitting is None:
+        hint = "; a picture of another size is one of uint8" if spec.is_image else ""
+        raise OpenError(f"{file} holds {array.dtype} of the shape {array.shape}, but the input is {spec.shape}{hint}.")
+    dtype = getattr(torch, spec.dtype)
+    is_real = dtype.is_floating_point or dtype.is_complex
+    if array.dtype.kind == "f" and not is_real and not (np.isfinite(array) & (np.trunc(array) == array)).all():
+        raise OpenError(f"{file} holds {array.dtype}, and not all of it is whole: the input is {spec.dtype}.")
+    if array.dtype.kind != "f":  # torch has no arithmetic for most unsigned integers
+        fitting = fitting.astype(np.float64 if is_real else np.int64)
+    return _to_tensor(fitting, spec)
+
+
 def to_picture(x: torch.Tensor | np.ndarray, spec: InputSpec) -> np.ndarray:
     """uint8 (H, W) or (H, W, C) of an input (C, H, W) or (1, C, H, W): see `Subject.preview`."""
     values = np.asarray(x.detach().cpu().float().numpy() if isinstance(x, torch.Tensor) else x, np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 
 from ..classes import Prediction, ranked
 from ..errors import OpenError
-from .preprocessing import InputSpec, Preparation, to_input, to_picture
+from .images import open_input
+from .preprocessing import InputSpec, Preparation, from_file, to_input, to_picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,29 +94,56 @@ class Subject:
         device = next((value.device for value in self.module.parameters()), None)
         return to_input(image, self.input_spec, self.preparation, prepare).to(device)
 
+    def read(self, path: str | Path, name: str = "") -> torch.Tensor:
+        """An input in a file.
+
+        Args:
+            path: a picture, which is prepared as the model wants it; or a .npy file. There, uint8 of (H, W),
+                (H, W, C) or (C, H, W) are a picture of any size as well. All else are numbers that are taken as they
+                are, of the input's own shape; (H, W) and (H, W, C) are made (C, H, W).
+            name: which of several inputs it is; the first by default.
+
+        Returns:
+            (1, *shape) tensor of the input's dtype, on the model's device.
+
+        Raises:
+            OpenError: there is no input of that name, or the file cannot be opened or become it.
+        """
+        spec = self._input(name) if name else self.input_spec
+        preparation = self.preparation if spec is self.input_spec else Preparation()
+        device = next((value.device for value in self.module.parameters()), None)
+        return from_file(open_input(path), spec, preparation, str(path)).to(device)
+
+    def _input(self, name: str) -> InputSpec:
+        if name not in self.inputs:
+            has = ", ".join(self.inputs) or "a single one, which needs no name"
+            raise OpenError(f"{self.name} has no input {name!r}; it has {has}.")
+        return self.inputs[name]
+
     def complete(
-        self, x: torch.Tensor, given: Mapping[str, Image.Image | np.ndarray] | None = None
+        self, x: torch.Tensor, given: Mapping[str, Image.Image | np.ndarray | torch.Tensor] | None = None
     ) -> torch.Tensor | dict[str, torch.Tensor]:
         """All that `forward` takes: `x` itself, or where there are several inputs each by its name.
 
         Args:
             x: the first input, with its batch dimension.
-            given: others, as `preprocess` takes them; those that are missing are zeros.
+            given: others, as `preprocess` takes them, or as `read` returns them; those that are missing are zeros.
 
         Raises:
             OpenError: there is no input of a name, or what is given cannot become it.
         """
         given = given or {}
         for name in given:
-            if name not in self.inputs:
-                has = ", ".join(self.inputs) or "a single one, which needs no name"
-                raise OpenError(f"{self.name} has no input {name!r}; it has {has}.")
+            self._input(name)
         if not self.inputs:
             return x
         made: dict[str, torch.Tensor] = {}
         for name, spec in self.inputs.items():
             if name in given:
-                made[name] = to_input(given[name], spec, self.preparation if not made else Preparation()).to(x.device)
+                other = given[name]
+                if not isinstance(other, torch.Tensor):
+                    other = to_input(other, spec, self.preparation if not made else Preparation())
+                made[name] = other.to(x.device)
             else:
                 zeros = torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype), device=x.device)
                 made[name] = zeros.expand(len(x), *spec.shape) if made else x

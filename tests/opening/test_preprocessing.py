@@ -81,6 +81,61 @@ def test_a_two_dimensional_array_fits_one_channel():
     assert subject((1, 14, 14)).preprocess(values).shape == (1, 1, 14, 14)
 
 
+def saved(path, array):
+    np.save(path, array)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["image", "digit"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint16, np.uint64, bool])
+def test_numbers_in_a_file_are_taken_as_they_are(tmp_path, kind, dtype):
+    values = np.arange(256).reshape(1, 16, 16).astype(dtype)
+    values[0, 5, 5] = 300
+    for array in (values, values[0]):
+        x = subject((1, 16, 16), kind).read(saved(tmp_path / "x.npy", array))
+        assert x.dtype == torch.float32
+        assert np.array_equal(x[0].numpy(), values.astype(np.float32))
+    own = subject((1, 16, 16), transform=lambda image: 1 / 0)
+    assert np.array_equal(own.read(saved(tmp_path / "x.npy", values))[0].numpy(), values.astype(np.float32))
+
+
+def test_numbers_in_a_file_may_have_channels_last(tmp_path):
+    values = np.random.default_rng(0).normal(size=(8, 8, 3)).astype(np.float32)
+    x = subject().read(saved(tmp_path / "x.npy", values))
+    assert np.array_equal(x[0].numpy(), values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.parametrize("shape", [(1, 15, 16), (3, 16, 16), (1, 0, 16), (16, 15), (1, 1, 16, 16), (256,), ()])
+def test_numbers_in_a_file_of_another_shape_are_refused(tmp_path, shape, dtype):
+    path = saved(tmp_path / "x.npy", np.zeros(shape, dtype))
+    with pytest.raises(OpenError) as caught:
+        subject((1, 16, 16)).read(path)
+    assert str(path) in str(caught.value)
+    assert f"shape {shape}, but the input is (1, 16, 16)" in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (3, 20, 30), (1, 20, 30)])
+def test_bytes_in_a_file_are_a_picture_of_any_size(tmp_path, shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    for each in (subject(), subject((1, 8, 8)), subject((1, 28, 28), "digit")):
+        assert torch.equal(each.read(saved(tmp_path / "x.npy", array)), each.preprocess(array))
+    for wrong in ((1, 0, 8), (2, 3, 8, 8), (7,)):
+        with pytest.raises(OpenError, match="shape"):
+            subject().read(saved(tmp_path / "x.npy", np.zeros(wrong, np.uint8)))
+
+
+def test_tokens_in_a_file_are_whole_numbers(tmp_path):
+    tokens = subject((5,), dtype="int64")
+    for dtype in (np.uint8, np.int32, np.float32, np.uint64):
+        x = tokens.read(saved(tmp_path / "x.npy", np.array([1, 2, 3, 4, 5], dtype)))
+        assert x.dtype == torch.int64
+        assert x.tolist() == [[1, 2, 3, 4, 5]]
+    for odd in (1.5, np.nan, np.inf):
+        with pytest.raises(OpenError, match="not all of it is whole: the input is int64"):
+            tokens.read(saved(tmp_path / "x.npy", np.array([odd, 2, 3, 4, 5])))
+
+
 def test_digit_is_prepared_or_left():
     digits = subject((1, 28, 28), "digit")
     array = np.zeros((28, 28), np.float32)
