@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import warnings
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +22,8 @@ from .archives import check_archive
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts save the weights under
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
 OPTIMIZER = "optimizer/"  # what the training lab puts before the names of an optimiser's tensors, beside the weights
+_NAMING = ("GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4")  # what in a pickle stands for Python's own names
+_MOST_WRAPPERS = 8
 _SHOWN = 3
 
 
@@ -41,6 +44,8 @@ def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> No
         raise OpenError(f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}.")
     is_safe = path.suffix.lower() == ".safetensors"
     found = _read_safetensors(path) if is_safe else _unwrap(path, read_torch(path, trust))
+    if not found:
+        raise OpenError(f"{path} holds no weights.")
     found = _without_prefix(found, set(module.state_dict()))
     _check(module, found, path)
     try:
@@ -71,11 +76,11 @@ def read_torch(path: Path, trust: bool) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a pickle's version, before an error says more
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # torch's readers raise whatever a broken file brings them to
         if not _is_pickle(path):
             raise OpenError(f"{path} is neither a safetensors file nor one that torch.save wrote.") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, MemoryError) as error:
-        raise OpenError(f"{path} is not a whole file of PyTorch weights: {_first_line(error)}") from error
+        if not isinstance(error, pickle.UnpicklingError) or not (trust or _names_code(path)):
+            raise OpenError(f"{path} is not a whole file of PyTorch weights: {_reason(error)}") from error
     if not trust:
         raise TrustRequired(
             f"{path} is a pickle that holds more than weights, so loading it can run any code in it: "
@@ -91,16 +96,35 @@ def _is_pickle(path: Path) -> bool:
     if zipfile.is_zipfile(path):
         return True
     with path.open("rb") as file:
-        return file.read(1) == pickle.PROTO
+        return file.read(2).startswith((pickle.PROTO, b"PK"))  # or a zip archive that was cut short
+
+
+def _names_code(path: Path) -> bool:
+    """Whether a pickle is whole and names classes or functions. It is looked through, not loaded."""
+    try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                # Before zip archives, three pickles stood in front: a magic number, a version, the machine's sizes.
+                return any(_names_code_in(file) for _ in range(4))
+        with zipfile.ZipFile(path) as archive:
+            name = next(name for name in archive.namelist() if PurePosixPath(name).name == "data.pkl")
+            with archive.open(name) as file:
+                return _names_code_in(file) and not file.read()  # the checksum is compared at the end
+    except Exception:  # what is damaged can raise anything
+        return False
+
+
+def _names_code_in(file: IO[bytes]) -> bool:
+    return sum(code.name in _NAMING for code, *_ in pickletools.genops(file)) > 0
 
 
 def _unwrap(path: Path, found: Any) -> dict[str, Tensor]:
     """The state dict in what `torch.load` gave."""
+    for _ in range(_MOST_WRAPPERS):
+        inner = (found.get(key) for key in _WRAPPERS) if isinstance(found, Mapping) else ()
+        found = next((each for each in inner if isinstance(each, Mapping | nn.Module)), found)
     if isinstance(found, nn.Module):
         return found.state_dict()
-    for key in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping | nn.Module):
-            return _unwrap(path, found[key])
     if not isinstance(found, Mapping) or not found:
         raise OpenError(f"{path} holds a {type(found).__name__}, not a state dict (names -> tensors).")
     odd = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
@@ -112,7 +136,7 @@ def _unwrap(path: Path, found: Any) -> dict[str, Tensor]:
 def _without_prefix(found: dict[str, Tensor], wanted: set[str]) -> dict[str, Tensor]:
     """The same weights without a wrapper's prefix that the model itself does not have."""
     for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in found) and not any(key.startswith(prefix) for key in wanted):
+        if found and all(key.startswith(prefix) for key in found) and not any(key.startswith(prefix) for key in wanted):
             return _without_prefix({key.removeprefix(prefix): value for key, value in found.items()}, wanted)
     return found
 
@@ -154,6 +178,13 @@ def _shape(tensor: Tensor) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
+
+
+def _reason(error: Exception) -> str:
+    """Why torch could not read a file. Of most errors the message is a bare number or name."""
+    if not isinstance(error, RuntimeError | OSError | ValueError) or " " not in str(error):
+        return "it is damaged, or none that torch.save wrote."
+    return _first_line(error).split(". ")[0].rstrip(".") + "."  # the next sentence advises to load it all the same
 
 
 def _first_line(error: BaseException) -> str:

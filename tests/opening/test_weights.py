@@ -1,4 +1,5 @@
 import os
+import random
 import struct
 
 import pytest
@@ -143,6 +144,58 @@ def test_hostile_safetensors(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(OpenError, match="not a whole safetensors file"):
         load_weights(net(), path)
+
+
+def test_a_file_without_weights(tmp_path):
+    save_file({}, tmp_path / "w.safetensors")
+    save_file({"optimizer/step": torch.zeros(1)}, tmp_path / "o.safetensors")
+    for name in ("w.safetensors", "o.safetensors"):
+        with pytest.raises(OpenError, match=f"{name} holds no weights"):
+            load_weights(net(), tmp_path / name)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "before zip"])
+@pytest.mark.parametrize("content", ["state dict", "code"])
+def test_damaged_files_are_no_question_of_trust(tmp_path, legacy, content):
+    path = tmp_path / "w.pt"
+    code = {"a": Marked(tmp_path / "made")} if content == "code" else {}
+    torch.save(code | net().state_dict(), path, _use_new_zipfile_serialization=not legacy)
+    whole, generator = path.read_bytes(), random.Random(0)
+    start = whole.index(b"\x80\x02", 0 if not legacy else 100)
+    for _ in range(150):
+        data = bytearray(whole)
+        for place in generator.sample(range(start, start + 300), 3):
+            data[place] ^= generator.randrange(1, 256)
+        path.write_bytes(data)
+        try:
+            load_weights(net(), path)
+        except OpenError as error:
+            said = str(error)
+            assert said.startswith(str(path))
+            assert "trust" not in said
+            assert said.count("\n") == 0
+        except TrustRequired:
+            assert legacy  # it has no checksum, so that another name may be what was meant
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "data", [b"PK\x05\x06" + bytes(18), b"hello\n" * 9, b"\x80\x02K\x05", b"\x80", b"PK\x03\x04", b""]
+)
+def test_other_files_are_no_question_of_trust(tmp_path, data):
+    path = tmp_path / "w.pt"
+    path.write_bytes(data)
+    with pytest.raises(OpenError, match=r"not a whole file of PyTorch weights: (it is|Pyt)|neither") as caught:
+        load_weights(net(), path)
+    assert "trust" not in str(caught.value)
+
+
+def test_a_dict_in_itself_is_no_state_dict(tmp_path):
+    found = {}
+    found["model"] = found
+    torch.save(found, tmp_path / "w.pt")
+    with pytest.raises(OpenError, match="holds no state dict: model is no tensor"):
+        load_weights(net(), tmp_path / "w.pt")
 
 
 def test_what_is_no_state_dict(tmp_path):
