@@ -19,7 +19,7 @@ optional, and the shipped models use the same:
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from types import ModuleType
@@ -28,10 +28,11 @@ from typing import Any
 from torch import nn
 
 from ..errors import OpenError
-from .preprocessing import InputSpec, Preparation
+from .preprocessing import InputSpec, Preparation, check_count
 from .shapes import input_dtype, tell_input_shape
 
 _PREPARATIONS = ("digit", "image")
+_SHOWN = 200  # letters of what is no shape
 
 
 class Declared:
@@ -84,13 +85,13 @@ class Declared:
         Raises:
             OpenError: an attribute is not what it should be, or nothing tells the shape.
         """
-        found = shape if shape is not None else self._get("input_shape", (Sequence, Mapping))
+        found = shape if shape is not None else self._get("input_shape", (Sequence, Mapping, Integral))
         if isinstance(found, Mapping):
             found = next(iter(found.values()), ())
         if found is None:
             found = tell_input_shape(self.module, self.name)
         low, high = self._range()
-        return InputSpec(_checked_shape(found, self.name), input_dtype(self.module), low, high)
+        return InputSpec(checked_shape(found, self.name), input_dtype(self.module), low, high)
 
     def inputs(self) -> dict[str, InputSpec]:
         """Every input where `input_shape` names several; empty elsewhere. Raises OpenError for what is no shape."""
@@ -98,7 +99,7 @@ class Declared:
         if not found:
             return {}
         dtype = input_dtype(self.module)
-        return {str(name): InputSpec(_checked_shape(shape, self.name), dtype) for name, shape in found.items()}
+        return {str(name): InputSpec(checked_shape(shape, self.name), dtype) for name, shape in found.items()}
 
     def _range(self) -> tuple[float, float]:
         value = self._get("input_range", Sequence) or (0.0, 1.0)
@@ -111,8 +112,12 @@ class Declared:
         return low, high
 
 
-def _checked_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
-    sizes = tuple(shape)
+def checked_shape(shape: Sequence[int], name: str) -> tuple[int, ...]:
+    """The shape of one input, as whole numbers. Raises OpenError for what is none, or far too large."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
     if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
-        raise OpenError(f"{name} has input_shape {sizes!r}; it is positive whole numbers, as (3, 224, 224).")
-    return tuple(map(int, sizes))
+        said = repr(sizes or shape)[:_SHOWN]
+        raise OpenError(f"{name} has input_shape {said}; it is positive whole numbers, as (3, 224, 224).")
+    whole = tuple(map(int, sizes))
+    check_count(whole)
+    return whole

@@ -13,7 +13,7 @@ from types import ModuleType
 from torch import nn
 
 from ..errors import ModelNotFound, OpenError
-from .convention import Declared
+from .convention import Declared, checked_shape
 from .draws import same_draws
 from .files import open_file
 from .formats import FORMATS, Format, format_of
@@ -60,11 +60,15 @@ def open_model(
         return spec
     if weights is not None and random_weights:
         raise OpenError("Random weights and a file of weights exclude each other: give one.")
-    shape = None if input_shape is None else tuple(input_shape)
+    shape = None if input_shape is None else checked_shape(input_shape, _called(spec))
     if isinstance(spec, nn.Module):
-        return _describe(spec, None, type(spec).__name__, weights, trust, shape)
+        return _describe(spec, None, _called(spec), weights, trust, shape)
     origin = Origin(str(spec), None if weights is None else str(weights), random_weights, shape)
     return replace(_open(str(spec), weights, trust, shape, random_weights), origin=origin)
+
+
+def _called(spec: str | Path | nn.Module) -> str:
+    return type(spec).__name__ if isinstance(spec, nn.Module) else str(spec)
 
 
 def _open(

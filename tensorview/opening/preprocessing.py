@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,22 @@ from .ink import find_ink
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
+MOST_NUMBERS = 2**28  # 1 GiB of float32
+
 Picture = Image.Image | np.ndarray
 Transform = Callable[[Image.Image], "torch.Tensor | np.ndarray"]
+
+
+def check_count(shape: Sequence[int]) -> None:
+    """Raises OpenError where an input of that shape has more numbers than a model is shown."""
+    count = math.prod(shape)
+    if count > MOST_NUMBERS:
+        sizes = ", ".join(str(size) if size < 10**30 else "..." for size in shape)
+        total = f"{count:,}" if count < 10**30 else "over 10**30"
+        raise OpenError(
+            f"An input of the shape ({sizes}) has {total} numbers, but at most {MOST_NUMBERS:,} open: give a smaller "
+            "input_shape (--input-shape)."
+        )
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,10 @@ class InputSpec:
     high: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises OpenError for an input that no machine's memory holds."""
+        check_count(self.shape)
 
     @property
     def is_image(self) -> bool:

@@ -8,7 +8,7 @@ from tensorview.models.lenet5 import LeNet5
 from torch import nn
 
 from tensorview.errors import ModelNotFound, OpenError
-from tensorview.opening import open_model, shipped_models
+from tensorview.opening import InputSpec, open_model, shipped_models
 
 NET = """
 import torch
@@ -70,6 +70,33 @@ def test_class_function_and_model(file, name):
     assert (subject.input_spec.low, subject.input_spec.high) == (-1, 1)
     assert subject.class_names == ("left", "right")
     assert subject.samples == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 10**6, 10**6), (10**9, 10**9), (10**30, 1), (int("9" * 30),) * 3, (2**28 + 1,)])
+def test_an_input_that_no_memory_holds_is_refused(file, shape):
+    class Declared(torch.nn.Identity):
+        input_shape = shape
+
+    class Named(torch.nn.Identity):
+        input_shape = {"a": (1, 4, 4), "b": shape}  # noqa: RUF012
+
+    for spec, given in ((f"{file}:Net", shape), ("torchvision:none", shape), (Declared(), None), (Named(), None)):
+        with pytest.raises(OpenError, match=r"An input of the shape \(.*\) has .* numbers, but at most 268,435,456"):
+            open_model(spec, input_shape=given)
+    assert InputSpec((2**28,)).shape == (2**28,)
+    with pytest.raises(OpenError, match="at most 268,435,456"):
+        InputSpec(shape)
+
+
+def test_a_single_number_is_no_input_shape():
+    class Net(torch.nn.Linear):
+        input_shape = 8
+
+    with pytest.raises(OpenError, match="Net has input_shape 8; it is positive whole numbers"):
+        open_model(Net(8, 2))
+    for wrong in (8, 1.5, (), (0,), "abc"):
+        with pytest.raises(OpenError, match="positive whole numbers"):
+            open_model(torch.nn.Linear(8, 2), input_shape=wrong)
 
 
 def test_input_shape_argument_wins(file):
