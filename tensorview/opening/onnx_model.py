@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto, NodeProto, helper, inliner, numpy_helper
 
 from ..errors import OpenError
+from .onnx_failure import why_not
 from .onnx_inputs import ImageEntry, read_entries
 from .onnx_nodes import Converter
 from .onnx_operators import is_quiet
@@ -21,7 +22,6 @@ from .wired import Call, Wired, input_specs, joined_reshapes, layer_paths, wire
 _SHAPES = frozenset(("Shape", "Size"))  # their results say nothing of what is in a value
 _SCOPES = "pkg.torch.onnx.name_scopes"  # where torch's exporter writes which modules a node stood in
 _LABELS = ("names", "class_names", "classes", "labels")
-_UNKNOWN = ("is not a registered function/op", "No Op registered", "find an implementation")  # onnxruntime's words
 _TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
 
@@ -40,7 +40,7 @@ def open_onnx(path: Path, input_shape: tuple[int, ...] | None) -> Subject:
     """
     model = _read(path)
     entries = read_entries(model, path.name, input_shape)
-    found = _run(model, path.name, entries)
+    found = _run(model, path.name, entries, input_shape is not None)
     module = _build(model, found, entries)
     inputs = input_specs(entries)
     return Subject(
@@ -69,31 +69,15 @@ def _read(path: Path) -> ModelProto:
     return model
 
 
-def _run(model: ModelProto, name: str, entries: list[ImageEntry]) -> dict[str, Value]:
+def _run(model: ModelProto, name: str, entries: list[ImageEntry], is_shape_open: bool) -> dict[str, Value]:
     """Every value of one pass over made-up inputs."""
     generator = np.random.default_rng(0)
     given = {entry.name: entry.example(generator) for entry in entries}
     try:
         return given | run_all(model, given)
     except Exception as error:  # onnxruntime has a class for each of its status codes
-        raise OpenError(_why(error, model, name, entries)) from error
-
-
-def _why(error: Exception, model: ModelProto, name: str, entries: list[ImageEntry]) -> str:
-    """A sentence on what onnxruntime raised."""
-    message = str(error)
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    if any(part in message for part in _UNKNOWN):
-        for node in model.graph.node:
-            if f"{node.op_type}(" in message or f" {node.op_type} " in message:
-                version = versions.get(node.domain, "unknown")
-                return (
-                    f"{name} uses the operator {node.op_type} of {node.domain or 'ai.onnx'}, version {version}, which "
-                    "neither onnx2torch nor onnxruntime knows."
-                )
-    shapes = " and ".join(f"{entry.name} {entry.shape}" for entry in entries)
-    reason = message.strip().splitlines()[0][:300].rstrip(" .")
-    return f"{name} does not run in onnxruntime on {shapes}: {reason}; another input_shape may help."
+        shapes = " and ".join(f"{entry.name} {entry.shape}" for entry in entries)
+        raise OpenError(why_not(error, model, name, shapes, is_shape_open)) from error
 
 
 def _class_names(model: ModelProto) -> tuple[str, ...]:

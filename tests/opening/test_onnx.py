@@ -276,6 +276,42 @@ def test_an_unknown_operator_is_named_with_its_version(tmp_path):
         open_model(path)
 
 
+@pytest.mark.parametrize("what", ["opset", "IR version"])
+def test_a_file_of_a_newer_onnx_names_its_version_and_the_newest_one(tmp_path, what):
+    model = onnx.load(cnn(tmp_path / "net.onnx"))
+    if what == "opset":
+        model.opset_import[0].version = 999
+    else:
+        model.ir_version = 999
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(OpenError, match=rf"written for {what} 999 of .*onnxruntime [\d.]+ runs up to \d+: ") as caught:
+        open_model(tmp_path / "net.onnx")
+    assert "input_shape" not in str(caught.value)
+
+
+def test_another_input_shape_is_offered_only_where_the_file_leaves_it_open(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["r"]), helper.make_node("MatMul", ["r", "w"], ["y"])]
+    held = [constant("s", [1, 16]), weights("w", 16, 2)]
+    write(tmp_path / "free.onnx", nodes, {"x": [1, "a", "b"]}, ["y"], held)
+    assert open_model(tmp_path / "free.onnx", input_shape=(4, 4)).input_spec.shape == (4, 4)
+    with pytest.raises(OpenError, match=r"on x \(4, 5\): running Reshape node.*; another input_shape may help\.$"):
+        open_model(tmp_path / "free.onnx", input_shape=(4, 5))
+    write(tmp_path / "fixed.onnx", nodes, {"x": [1, 4, 5]}, ["y"], held)
+    write(tmp_path / "unknown.onnx", [helper.make_node("Relu", ["zz"], ["y"])], {"x": [1, "a", "b"]}, ["y"], [])
+    for name, given in (("fixed.onnx", None), ("unknown.onnx", (4, 5))):
+        with pytest.raises(OpenError, match=r"does not run in onnxruntime on x \(4, 5\): [A-Z]?[a-z]+ ") as caught:
+            open_model(tmp_path / name, input_shape=given)
+        assert "another input_shape" not in str(caught.value)
+
+
+def test_of_what_onnxruntime_says_the_places_in_its_source_are_left_out(tmp_path):
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"]), helper.make_node("ConstantOfShape", ["n"], ["z"])]
+    held = [constant("s", [1, 4]), constant("n", [10**6, 10**7])]
+    with pytest.raises(OpenError) as caught:
+        open_model(write(tmp_path / "huge.onnx", nodes, {"x": [1, 4]}, ["y", "z"], held))
+    assert "running ConstantOfShape node. Failed to allocate memory" in str(caught.value)
+
+
 def test_broken_files_are_refused(tmp_path):
     whole = cnn(tmp_path / "whole.onnx").read_bytes()
     for data in (b"", b"not onnx at all", whole[:1000], whole[: len(whole) // 2]):
