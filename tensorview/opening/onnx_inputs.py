@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from torch import Tensor
 
 from ..errors import OpenError
+from .preprocessing import check_count
 from .wired import Entry
 
 _COLOURS = (1, 3, 4)
@@ -65,7 +66,7 @@ def _entry(
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or kind.elem_type in _NO_NUMBERS:
         raise OpenError(f"{name} takes {value.name!r}, which is no tensor of numbers.")
-    dtype = torch.from_numpy(np.empty(0, helper.tensor_dtype_to_np_dtype(kind.elem_type))).dtype
+    dtype = _dtype(kind.elem_type, f"{name} takes {value.name!r}")
     if not kind.HasField("shape"):
         if given is None and is_first:
             raise OpenError(f"{name} does not say the shape of its input: give input_shape, as (3, 224, 224).")
@@ -78,8 +79,19 @@ def _entry(
     last = len(rest) == 3 and rest[2] in _COLOURS and rest[0] not in _COLOURS
     order = [rest[2], rest[0], rest[1]] if last else rest
     shape = _sizes(order, given, name, sizes, is_first)
+    check_count(shape)
     arrange = None if batched and not last else _arrangement(last, batched)
     return ImageEntry(value.name, shape, dtype, arrange, last and batched, batched)
+
+
+def _dtype(kind: int, what: str) -> torch.dtype:
+    """torch's type of ONNX's. Raises OpenError where numpy, which onnxruntime is given, has none of it."""
+    try:
+        return torch.from_numpy(np.empty(0, helper.tensor_dtype_to_np_dtype(kind))).dtype
+    except (KeyError, TypeError, ValueError) as error:
+        known = kind in TensorProto.DataType.values()
+        said = TensorProto.DataType.Name(kind) if known else f"number {kind}"
+        raise OpenError(f"{what} of the type {said}, which no array of numpy has: export it with FLOAT.") from error
 
 
 def _dimension(dim: Any) -> Dimension:

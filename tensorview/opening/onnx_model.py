@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, NodeProto, helper, inliner, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
 from ..errors import OpenError
 from .onnx_failure import why_not
@@ -64,6 +64,9 @@ def _read(path: Path) -> ModelProto:
         raise OpenError(f"{path} is not a whole ONNX file: {reason}.") from error
     if not model.graph.node:
         raise OpenError(f"{path} is not a whole ONNX file: no operator is in it.")
+    if model.graph.sparse_initializer:  # for which onnx has no array
+        name = model.graph.sparse_initializer[0].values.name
+        raise OpenError(f"{path} has sparse weights, {name!r}, which do not open here: save them dense.")
     for node in model.graph.node:
         node.domain = "" if node.domain == "ai.onnx" else node.domain
     return model
@@ -88,7 +91,7 @@ def _class_names(model: ModelProto) -> tuple[str, ...]:
         value = ast.literal_eval(text) if len(text) < 1_000_000 else ""
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         value = [part.strip() for part in text.split("," if "," in text else "\n")]
-    if isinstance(value, dict) and sorted(value) == list(range(len(value))):
+    if isinstance(value, dict) and set(value) == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) and len(value) > 1 else ()
 
@@ -141,8 +144,16 @@ def _dependent(model: ModelProto, inputs: set[str]) -> tuple[set[str], set[str]]
     return data - {""}, shapes - {""}
 
 
+def _array(weights: TensorProto) -> np.ndarray:
+    """The numbers of weights. onnxruntime has read them by now, but not those that nothing uses."""
+    try:
+        return numpy_helper.to_array(weights)
+    except Exception as error:  # numpy's errors, and those of onnx
+        raise OpenError(f"The weights {weights.name!r} in the ONNX file are broken: export it again.") from error
+
+
 def _constants(model: ModelProto, found: dict[str, Value], changing: set[str]) -> dict[str, np.ndarray]:
-    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    constants = {each.name: _array(each) for each in model.graph.initializer}
     for node in model.graph.node:
         for name in node.output:
             value = found.get(name)
@@ -190,7 +201,7 @@ def _name(node: NodeProto) -> str:
     scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
     try:
         inner = [str(scope) for scope in ast.literal_eval(scopes)][:-1] if scopes else []
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # it is not torch that wrote it
         inner = []
     if inner and inner[-1]:
         return f"{inner[-1].replace('.', '/')}/{node.op_type}"

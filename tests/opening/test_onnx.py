@@ -263,6 +263,55 @@ def test_class_names_are_read_from_the_metadata(tmp_path):
         assert open_model(path).class_names == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("{0: 'a', 'x': 'b'}", ()), ("{0: 'a', 2: 'b'}", ()), ("{1: 'b', 0: 'a'}", ("a", "b")), ("5", ())],
+)
+@pytest.mark.parametrize("scopes", ["", "5", "None", "{}", "'ab'", "[" * 400, "[1, 2, 3]"])
+def test_metadata_that_an_exporter_does_not_write(tmp_path, text, expected, scopes):
+    nodes = [helper.make_node("Softmax", ["x"], ["y"], name="softmax")]
+    model = onnx.load(write(tmp_path / "named.onnx", nodes, {"x": [1, 2]}, ["y"], []))
+    helper.set_model_props(model, {"names": text})
+    model.graph.node[0].metadata_props.add(key="pkg.torch.onnx.name_scopes", value=scopes)
+    onnx.save(model, tmp_path / "named.onnx")
+    assert open_model(tmp_path / "named.onnx").class_names == expected
+
+
+@pytest.mark.parametrize("kind", ["BFLOAT16", "INT4", "UINT4", "FLOAT8E4M3FN", 99])
+def test_a_type_that_numpy_has_not_is_named(tmp_path, kind):
+    number = getattr(onnx.TensorProto, kind) if isinstance(kind, str) else kind
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    path = write(tmp_path / "odd.onnx", nodes, {"x": [1, 2]}, ["y"], [], opset=21, kind=number)
+    with pytest.raises(OpenError, match=rf"odd.onnx takes 'x' of the type (number )?{kind}, which no array"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("shape", [[1, 10**6, 10**6], [1, 2**31], [10**6, 10**6]])
+def test_an_input_that_no_memory_holds_is_refused(tmp_path, shape):
+    path = write(tmp_path / "huge.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": shape}, ["y"], [])
+    with pytest.raises(OpenError, match="at most 268,435,456 open"):
+        open_model(path)
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Relu", ["z"], ["w"])]
+    path = write(tmp_path / "two.onnx", nodes, {"x": [1, 2], "z": shape}, ["y", "w"], [])
+    with pytest.raises(OpenError, match="at most 268,435,456 open"):
+        open_model(path)
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path):
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    short = onnx.TensorProto(name="unused", data_type=FLOAT, dims=[4], raw_data=b"\0" * 7)
+    with pytest.raises(OpenError, match="weights 'unused' in the ONNX file are broken"):
+        open_model(write(tmp_path / "short.onnx", nodes, {"x": [1, 2]}, ["y"], [short]))
+    values = numpy_helper.from_array(np.ones(1, np.float32), "w")
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(np.array([1]), "i"), [2])
+    path = write(tmp_path / "sparse.onnx", [helper.make_node("Add", ["x", "w"], ["y"])], {"x": [1, 2]}, ["y"], [])
+    model = onnx.load(path)
+    model.graph.sparse_initializer.append(sparse)
+    onnx.save(model, path)
+    with pytest.raises(OpenError, match="has sparse weights, 'w', which do not open here"):
+        open_model(path)
+
+
 def test_an_unknown_operator_is_named_with_its_version(tmp_path):
     nodes = [helper.make_node("Frobnicate", ["x"], ["y"], name="f", domain="my.domain")]
     imports = [helper.make_opsetid("my.domain", 3)]
