@@ -12,6 +12,7 @@ from .scene.arrange import Arrangement
 from .scene.camera import PITCH, YAW
 from .scene.colouring import AGGREGATES, SCALINGS
 from .scene.palette import ENCODINGS
+from .scene_toml import MAX_TITLE
 
 ARRANGEMENTS = get_args(Arrangement)
 HYPERPARAMETERS = (
@@ -159,7 +160,7 @@ def add_picture(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-o", "--output", metavar="OUT", required=True, help="the .png file to write")
     group.add_argument("--size", metavar="WxH", type=_size, default=(1920, 1080), help="pixels (default: 1920x1080)")
     group.add_argument("--transparent", action="store_true", help="leave the background out")
-    group.add_argument("--title", help="a line at the top left")
+    group.add_argument("--title", type=_title, help="a line at the top left")
     group.add_argument("--legend", action="store_true", help="say which hue is which kind of layer")
     group.add_argument("--colour-bar", "--color-bar", action="store_true", help="say which colour is which value")
     group.add_argument(
@@ -174,6 +175,12 @@ def _named(text: str) -> tuple[str, str]:
     if not (name and equals and path):
         raise argparse.ArgumentTypeError(f"{text!r} names no input; write its name and a file, as mask=mask.npy")
     return name, path
+
+
+def _title(text: str) -> str:
+    if len(text) > MAX_TITLE:
+        raise argparse.ArgumentTypeError(f"a title has at most {MAX_TITLE} characters, not {len(text):,}")
+    return text
 
 
 def _size(text: str) -> tuple[int, int]:

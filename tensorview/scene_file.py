@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import OpenError, SceneError, TrustRequired
 from .scene import Camera, Look, Scene
-from .scene_toml import VERSION, checked, read_toml, toml_text
+from .scene_toml import MAX_TITLE, VERSION, checked, read_toml, toml_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,7 +149,7 @@ class SceneFile:
             open=tuple(name for name in order if name in look.open),
             expanded=None if usual else tuple(name for name in scene.modules.names if name in (look.expanded or ())),
             hidden=tuple(name for name in order if name in look.hidden),
-            title=subject.title or None,
+            title=subject.title[:MAX_TITLE] or None,
             camera=camera or scene.camera,
             **{name: getattr(look, name) for name in _LOOK if name != "theme"},
             theme=scene.theme.name,

@@ -21,6 +21,8 @@ else:
 
 VERSION = 1
 MAX_BYTES = 2**20
+MAX_TITLE = 200  # characters; a picture is at most 8192 pixels wide
+_MOST_SHOWN = 100
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 
 
@@ -38,11 +40,13 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise OpenError(f"There is no scene file {path}.") from error
     except OSError as error:
         raise OpenError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise OpenError(f"{path} is not a scene file: its lists or tables are nested too deeply.") from error
+    except ValueError as error:  # of TOML, of UTF-8, and Python's of a number of thousands of digits
         raise OpenError(f"{path} is not a scene file in TOML: {error}.") from error
     version = said.pop("version", None)
     if version != VERSION or isinstance(version, bool):
-        what = "has no version" if version is None else f"has version {version!r}"
+        what = "has no version" if version is None else f"has version {_shown(version)}"
         raise OpenError(f"{path} {what}; scene files with 'version = {VERSION}' open.")
     return said
 
@@ -81,16 +85,25 @@ Take = Callable[[Any], Any]  # the value of a field, or None where what is said 
 def _taken(key: str, value: Any, known: Mapping[str, tuple[str, Take]]) -> Any:
     if key not in known:
         near = difflib.get_close_matches(key, known, 1) or list(known)
-        raise OpenError(f"there is no key {key!r}; there is {', '.join(near)}.")
+        raise OpenError(f"there is no key {_shown(key)}; there is {', '.join(near)}.")
     what, take = known[key]
     taken = take(value)
     if taken is None:
-        raise OpenError(f"the key {key!r} is {value!r}; it is {what}.")
+        raise OpenError(f"the key {key!r} is {_shown(value)}; it is {what}.")
     return taken
+
+
+def _shown(value: Any) -> str:
+    said = repr(value)
+    return said if len(said) <= _MOST_SHOWN else f"{said[:_MOST_SHOWN]}..."
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _line(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_TITLE else None
 
 
 def _switch(value: Any) -> bool | None:
@@ -146,7 +159,7 @@ _KEYS: dict[str, tuple[str, Take]] = {
     "sort": _TEXT,
     "most_maps": ("a whole number, 0 for all maps", _count),
     "hidden": ("a list of names of inputs", _names),
-    "title": _TEXT,
+    "title": (f"a text of at most {MAX_TITLE} characters", _line),
     "camera": ("a table", _table),
 }
 _CAMERA: dict[str, tuple[str, Take]] = {

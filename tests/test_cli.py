@@ -216,6 +216,13 @@ def test_arguments_that_are_none_end_with_status_two(words: str, capsys: pytest.
     assert "usage: tensorview" in capsys.readouterr().err
 
 
+def test_a_title_that_fills_no_line_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["render", "lenet5", "-o", "a.png", "--title", "t" * 100_000])
+    assert end.value.code == 2
+    assert "a title has at most 200 characters, not 100,000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

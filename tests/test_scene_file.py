@@ -127,6 +127,12 @@ def test_what_is_no_path_stays(place: Path) -> None:
         assert (read.model, read.input, read.random_weights) == (model, "sample:7", scene.random_weights)
 
 
+def test_a_long_title_of_a_model_is_cut(place: Path) -> None:
+    subject, _, scene = SceneFile("lenet5").build()
+    SceneFile.of(replace(subject, title="t" * 5000), scene).save("view.toml")
+    assert SceneFile.load("view.toml").title == "t" * 200
+
+
 def test_defaults_are_not_written(place: Path) -> None:
     SceneFile("lenet5").save("view.toml")
     assert Path("view.toml").read_text(encoding="utf-8") == 'version = 1\nmodel = "lenet5"\n'
@@ -171,6 +177,11 @@ def test_a_file_that_is_there_outlives_a_failure(place: Path) -> None:
             "view_angle is 0.5 degrees",
         ),
         ("version = ", "not a scene file in TOML"),
+        (f"version = 1\nopen = {'[' * 5000}", "nested too deeply"),
+        (f"version = {'9' * 10_000}", "not a scene file in TOML|has version 9"),
+        (f"version = {'9' * 4000}", r"has version 9{100}\.\.\.; scene"),
+        (f'version = 1\nmodel = "m"\ntheme = {list(range(999))}', r"'theme' is \[0, .*\.\.\.; it is a text"),
+        (f'version = 1\nmodel = "m"\ntitle = "{"t" * 201}"', "'title' is .*; it is a text of at most 200 characters"),
     ],
 )
 def test_what_a_file_cannot_say_is_one_sentence(place: Path, text: str, says: str) -> None:
