@@ -22,6 +22,7 @@ _GONE = {
     "Embedding": ("input_length", "input_dtype"),
 }
 _INPUT = "batch_input_shape"
+_SHOWN = 100  # letters of a name that is none
 _UNUSED = ("_regularizer", "_constraint")
 
 
@@ -84,8 +85,8 @@ def running_layer(config: Any, layers: Any) -> str:
     for entry in _objects(config):
         name = entry["class_name"]
         module = entry.get("module") or "keras"
-        if name not in own and name not in _NESTS:
-            return str(name)
+        if not isinstance(name, str) or (name not in own and name not in _NESTS):
+            return str(name)[:_SHOWN]
         if not isinstance(module, str) or module.split(".")[0] != "keras" or entry.get("registered_name"):
             return f"{module}.{name}"
     return ""

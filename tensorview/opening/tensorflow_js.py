@@ -7,7 +7,8 @@ import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from .keras_model import describe, import_keras, load, load_by_name, write_confi
 from .subject import Subject
 
 MOST_JSON = 64 * 2**20
+_MOST_SIZE, _MOST_RANK = 2**40, 32
 _DTYPES = {
     "float32": "<f4",
     "float16": "<f2",
@@ -42,8 +44,12 @@ def open_tensorflow_js(path: Path, input_shape: tuple[int, ...] | None) -> Subje
         OpenError: it is no layers model, has a layer that would run code, or its weights are missing or do not fit.
     """
     document = _read_json(path)
-    config = modernised(_topology(document, path))
-    danger = running_layer(config, import_keras().layers)
+    keras = import_keras()
+    try:
+        config = modernised(_topology(document, path))
+        danger = running_layer(config, keras.layers)
+    except RecursionError as error:
+        raise OpenError(f"{path} is no TensorFlow.js layers model: its modelTopology is nested too deeply.") from error
     if danger:
         raise OpenError(
             f"{path} has a layer {danger!r}, which is none of Keras's own or runs Python; it is not opened."
@@ -51,12 +57,30 @@ def open_tensorflow_js(path: Path, input_shape: tuple[int, ...] | None) -> Subje
     weights = dict(_weights(document, path))
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "model.h5"
-        with h5py.File(copy, "w") as file:
-            write_config(file, config)
-            _write_weights(file, weights)
+        try:
+            with h5py.File(copy, "w") as file:
+                write_config(file, config)
+                _write_weights(file, weights)
+        except (OSError, ValueError, TypeError, RuntimeError, RecursionError) as error:  # HDF5's limits on names
+            raise OpenError(f"{path} cannot be written as a file of Keras: {error}.") from error
+        _rehearse(keras, copy, path)
         model = load(copy, path, safe=True)
         load_by_name(model, copy)
     return describe(model, path, input_shape)
+
+
+def _rehearse(keras: ModuleType, copy: Path, path: Path) -> None:
+    """Load the model without memory for its weights: a layer may claim far more than the file holds of it.
+
+    Raises:
+        OpenError: the layers' weights are not of the file's shapes.
+    """
+    try:
+        with keras.device("meta"):
+            load(copy, path, safe=True)
+    except OpenError as error:  # others may be of a layer that needs memory, and are raised again where not
+        if "mismatch" in str(error):
+            raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -96,27 +120,57 @@ def _weights(document: dict[str, Any], path: Path) -> Iterator[tuple[str, np.nda
         try:
             files, entries = [str(name) for name in group["paths"]], list(group["weights"])
             plans = [_plan(entry) for entry in entries]
-        except (KeyError, TypeError, ValueError) as error:
-            raise OpenError(f"{path} has a weightsManifest that cannot be read: {error}.") from error
-        data = _read_shards(path, files, sum(size for *_, size in plans))
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)[:200].rstrip(".")
+            raise OpenError(f"{path} has a weightsManifest that cannot be read: {reason}.") from error
+        data = _read_shards(path, files, sum(plan.size for plan in plans))
         start = 0
-        for name, shape, dtype, quantization, size in plans:
-            array = np.frombuffer(data, dtype, count=math.prod(shape), offset=start).reshape(shape)
-            start += size
-            yield name, _dequantised(array, quantization)
+        for plan in plans:
+            array = np.frombuffer(data, plan.dtype, count=math.prod(plan.shape), offset=start).reshape(plan.shape)
+            start += plan.size
+            yield plan.name, _dequantised(array, plan)
 
 
-def _plan(entry: dict[str, Any]) -> tuple[str, tuple[int, ...], np.dtype, dict[str, Any] | None, int]:
-    """Name, shape, type in the file, quantization, and bytes of one weight."""
-    shape = tuple(int(size) for size in entry["shape"])
-    if min(shape, default=1) < 0:
-        raise ValueError(f"{entry['name']} has the shape {shape}")
-    quantization = entry.get("quantization")
-    name = (quantization or entry)["dtype"]
-    if name not in _DTYPES:
-        raise ValueError(f"{entry['name']} has the type {name}")
-    dtype = np.dtype(_DTYPES[name])
-    return str(entry["name"]), shape, dtype, quantization, math.prod(shape) * dtype.itemsize
+class _Plan(NamedTuple):
+    """One weight: its type in the file, its bytes there, and for quantised ones how they become `original` again."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    size: int
+    original: np.dtype | None = None
+    scale: float = 1.0
+    low: float = 0.0
+
+
+def _plan(entry: dict[str, Any]) -> _Plan:
+    name, shape = entry["name"], tuple(int(size) for size in entry["shape"])
+    if not _is_name(name):
+        raise ValueError(f"a weight is called {str(name)[:100]!r}, which is not LAYER/WEIGHT")
+    if not all(0 <= size < _MOST_SIZE for size in shape) or len(shape) > _MOST_RANK:
+        raise ValueError(f"{name} has the shape {str(shape)[:100]}")
+    quantization = entry.get("quantization") or {}
+    dtype = _dtype(name, quantization["dtype"] if quantization else entry["dtype"])
+    found = _Plan(name, shape, dtype, math.prod(shape) * dtype.itemsize)
+    if not quantization or dtype.kind == "f":
+        return found
+    scale, low = float(quantization.get("scale", 1.0)), float(quantization.get("min", 0.0))
+    if not (math.isfinite(scale) and math.isfinite(low)):
+        raise ValueError(f"{name} has the scale {scale} and the minimum {low}")
+    return found._replace(original=_dtype(name, quantization.get("original_dtype", "float32")), scale=scale, low=low)
+
+
+def _dtype(weight: str, name: Any) -> np.dtype:
+    if not isinstance(name, str) or name not in _DTYPES:
+        raise ValueError(f"{weight} has the type {str(name)[:100]}")
+    return np.dtype(_DTYPES[name])
+
+
+def _is_name(name: Any) -> bool:
+    """Whether it is the path of a weight in its layer, of which HDF5 makes groups."""
+    parts = name.split("/") if isinstance(name, str) else []
+    whole = all(part not in ("", ".", "..") and "\0" not in part for part in parts)
+    return len(parts) > 1 and whole and name.encode("utf-8", "ignore").decode() == name
 
 
 def _read_shards(path: Path, names: list[str], wanted: int) -> bytes:
@@ -128,26 +182,32 @@ def _read_shards(path: Path, names: list[str], wanted: int) -> bytes:
             f"{path} tells of {wanted:,} bytes of weights, but {', '.join(names[:3]) or 'its files'} have {total:,}: "
             "the files are cut short or belong to another model."
         )
-    return b"".join(file.read_bytes() for file in files)
+    try:
+        return b"".join(file.read_bytes() for file in files)
+    except OSError as error:
+        raise OpenError(f"{path} names weights that cannot be read: {error.strerror or error}.") from error
 
 
 def _beside(path: Path, name: str) -> Path:
     """A file of weights, which must lie in the folder of the JSON file."""
     folder = path.resolve().parent
     parts = PurePosixPath(name.replace("\\", "/"))
-    file = (folder / parts).resolve()
+    try:
+        file = (folder / parts).resolve()
+        is_there = file.is_file()
+    except (OSError, ValueError) as error:  # too long, or with a NUL
+        raise OpenError(f"{path} names the weights {name[:100]!r}, which no file can be called.") from error
     if parts.is_absolute() or ":" in name or not file.is_relative_to(folder):
         raise OpenError(f"{path} names the weights {name!r}, which lie outside its folder; they are not read.")
-    if not file.is_file():
+    if not is_there:
         raise OpenError(f"{path} needs the file of weights {name} beside it, which is missing.")
     return file
 
 
-def _dequantised(array: np.ndarray, quantization: dict[str, Any] | None) -> np.ndarray:
-    if quantization is None or array.dtype.kind == "f":
+def _dequantised(array: np.ndarray, plan: _Plan) -> np.ndarray:
+    if plan.original is None:
         return array.astype(np.float32) if array.dtype.kind == "f" else array
-    scale, low = float(quantization.get("scale", 1.0)), float(quantization.get("min", 0.0))
-    return (array.astype(np.float64) * scale + low).astype(quantization.get("original_dtype", "float32"))
+    return (array.astype(np.float64) * plan.scale + plan.low).astype(plan.original)
 
 
 def _write_weights(file: h5py.File, weights: dict[str, np.ndarray]) -> None:

@@ -361,9 +361,64 @@ def test_claimed_sizes_take_no_memory(tmp_path):
         open_model(write_js(tmp_path / "m", layers))
 
 
+@pytest.mark.parametrize("layer", [old("Dense", units=10**6), old("Dense", units=3)])
+def test_a_layer_that_claims_more_than_its_weights_is_not_built(layer, tmp_path, keras, monkeypatch):
+    made = []
+    layer["config"]["name"] = "dense"
+    monkeypatch.setattr(
+        torch, "zeros", lambda *args, zeros=torch.zeros, **kwargs: made.append(zeros(*args, **kwargs)) or made[-1]
+    )
+    with pytest.raises(OpenError, match=r"model\.json does not load in Keras .*mismatch"):
+        open_model(write_js(tmp_path / "m", [*LENET[:-1], layer]))
+    assert all(each.device.type == "meta" for each in made if each.numel() >= 10**6)
+
+
+def test_a_topology_that_is_nested_too_deeply(tmp_path):
+    document = json.loads(write_js(tmp_path / "m").read_text())
+    for depth in (300, 900, 950, 980, 5000):
+        document["modelTopology"]["model_config"]["config"] = "here"
+        text = json.dumps(document).replace('"here"', '{"a":' * depth + "1" + "}" * depth)
+        (tmp_path / "m" / "model.json").write_text(text)
+        with pytest.raises(OpenError, match=r"model\.json (is|does not)"):
+            open_model(tmp_path / "m" / "model.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"name": name} for name in ("", "dense", "dense/", "/dense/k", "dense/../k", "dense/\0", "d/\ud800", 5)),
+        *({"shape": shape} for shape in ([float("inf")], [float("nan")], [-1], [10**4000], None, "a", [1] * 99)),
+        *({"dtype": dtype} for dtype in ("float99", 5, ["float32"], None)),
+        *(
+            {"quantization": {"dtype": "uint8", **quantization}}
+            for quantization in ({"scale": None}, {"scale": "x"}, {"min": float("inf")}, {"original_dtype": "object"})
+        ),
+        {"quantization": [1]},
+        {"quantization": {"scale": 1}},
+    ],
+)
+def test_a_manifest_that_cannot_be_read(change, tmp_path):
+    path = write_js(tmp_path / "m")
+    document = json.loads(path.read_text())
+    document["weightsManifest"][0]["weights"][0].update(change)
+    path.write_text(json.dumps(document))
+    with pytest.raises(OpenError, match=r"model\.json has a weightsManifest that cannot be read: \S+") as caught:
+        open_model(path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_weights_in_what_no_file_is_called(name, tmp_path):
+    manifest = [{"paths": [name], "weights": [{"name": "dense/kernel", "shape": [250], "dtype": "float32"}]}]
+    with pytest.raises(OpenError, match="which no file can be called"):
+        open_model(write_js(tmp_path / "m", weightsManifest=manifest))
+
+
 @pytest.mark.parametrize(
     "layer",
     [
+        {"class_name": ["Dense"], "config": {"units": 2}},
+        {"class_name": {"a": 1}, "config": {"units": 2}},
         old("Lambda", function=["4wEAAAAAAAAA", None, None], function_type="lambda"),
         old("TFSMLayer", filepath="x"),
         {"class_name": "system", "module": "os", "config": {"command": "true"}, "registered_name": None},
