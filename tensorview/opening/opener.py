@@ -83,7 +83,7 @@ def _open(
     if (format := _format_of(spec)) is not None:
         if weights is not None or random_weights:
             raise OpenError(f"{spec} holds its own weights; no others can be given.")
-        found = open_file(Path(spec).expanduser(), format, trust, shape)
+        found = open_file(_at_home(spec), format, trust, shape)
         return _describe(found, None, Path(spec).name, None, trust, shape) if isinstance(found, nn.Module) else found
     with same_draws():
         module, file, name = _shipped(spec) if spec in shipped_models() else _from_file(spec)
@@ -151,9 +151,17 @@ def _from_file(spec: str) -> tuple[nn.Module, ModuleType, str]:
     _refuse_other_formats(path)
     if not path.endswith(".py"):
         raise ModelNotFound(_not_found(spec))
-    file = run_file(Path(path).expanduser())
+    file = run_file(_at_home(path))
     name = Path(path).name
     return take_model(file, name, attribute), file, f"{name}:{attribute}" if attribute else name
+
+
+def _at_home(path: str) -> Path:
+    """The path with "~" as the folder that it stands for; of a person who is not known here it is left."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _refuse_other_formats(path: str) -> None:

@@ -88,6 +88,12 @@ def test_an_input_that_no_memory_holds_is_refused(file, shape):
         InputSpec(shape)
 
 
+@pytest.mark.parametrize("name", ["net.py:Net", "net.py", "net.onnx", "net.pt"])
+def test_the_home_of_nobody_is_no_folder(name):
+    with pytest.raises(OpenError, match=r"There is no file ~nobody-of-that-name.net"):
+        open_model(f"~nobody-of-that-name/{name}")
+
+
 def test_a_single_number_is_no_input_shape():
     class Net(torch.nn.Linear):
         input_shape = 8
