@@ -26,6 +26,7 @@ SUFFIX = ".toml"
 SAMPLE = "sample:"
 INLINE = "data:image/png;base64,"
 FIRST_SAMPLE = 7
+_DIGITS = 20  # of a sample's number
 _LOOK = ("theme", "encoding", "scaling", "value_range", "arrangement", "aggregate", "sort", "most_maps")
 
 
@@ -198,9 +199,11 @@ class SceneFile:
             return torch.zeros(1, *spec.shape, dtype=getattr(torch, spec.dtype))
         last = len(subject.samples) - 1
         number = self.input.removeprefix(SAMPLE) if self.input else str(min(FIRST_SAMPLE, last))
-        if not (number.isascii() and number.isdigit() and int(number) < len(subject.samples)):
+        is_number = number.isascii() and number.isdigit() and len(number) <= _DIGITS
+        if not (is_number and int(number) < len(subject.samples)):
             has = f"{SAMPLE}0 to {SAMPLE}{last}" if subject.samples else "none"
-            raise OpenError(f"{subject.name} has no {self.input}; it has {has}.")
+            said = f"{SAMPLE}{number if len(number) <= _DIGITS else number[:_DIGITS] + '...'}"
+            raise OpenError(f"{subject.name} has no {said}; it has {has}.")
         return subject.preprocess(subject.samples[int(number)].image)
 
     def look(self, class_names: tuple[str, ...] = ()) -> Look:

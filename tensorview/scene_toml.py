@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         OpenError: it is missing, too large, no TOML, or of another version.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise OpenError(f"{path} has {path.stat().st_size:,} bytes: a scene file has at most {MAX_BYTES:,}.")
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # reading one could take for ever
+            raise OpenError(f"{path} is a device or a pipe, not a scene file.")
+        if status.st_size > MAX_BYTES:
+            raise OpenError(f"{path} has {status.st_size:,} bytes: a scene file has at most {MAX_BYTES:,}.")
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise OpenError(f"There is no scene file {path}.") from error

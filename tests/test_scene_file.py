@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -206,6 +207,13 @@ def test_a_file_that_cannot_be_read_is_one_sentence(place: Path) -> None:
         SceneFile.load("large.toml")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_not_read(place: Path) -> None:
+    os.mkfifo("pipe.toml")
+    with pytest.raises(OpenError, match=r"pipe\.toml is a device or a pipe, not a scene file"):
+        SceneFile.load("pipe.toml")
+
+
 @pytest.mark.parametrize(
     "text", ["", "plain", '"\\\b\t\n\f\r', "\x00\x1f\x7f\x85\u2028", "é×漢😀", "'''", "\U000e0001"]
 )
@@ -272,6 +280,11 @@ def test_inputs_of_every_sort(place: Path) -> None:
         shown("sample:0")
     with pytest.raises(OpenError, match=r"no file none\.png"):
         shown("none.png")
+
+
+def test_a_sample_of_thousands_of_digits() -> None:
+    with pytest.raises(OpenError, match=r"lenet5 has no sample:9{20}\.\.\.; it has sample:0 to"):
+        SceneFile("lenet5", input=f"sample:{'9' * 5000}").build()
 
 
 @pytest.mark.parametrize("name", ["sample:10", "sample:-1", "sample:x", "sample:"])

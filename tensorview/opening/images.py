@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def _read(path: Path, check_only: bool = False) -> bytes:
     try:
         if path.is_dir():
             raise OpenError(f"{path} is a folder, not a file.")
+        if not stat.S_ISREG(path.stat().st_mode):  # reading one could take for ever
+            raise OpenError(f"{path} is a device or a pipe, not a file.")
         _check_bytes(str(path), path.stat().st_size)
         return b"" if check_only else path.read_bytes()
     except OpenError:

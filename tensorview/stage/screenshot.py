@@ -72,11 +72,17 @@ def writable_png(path: str | os.PathLike[str]) -> Path:
     """The path of a picture to write, checked before time is spent on it.
 
     Raises:
-        StageError: it does not end in .png, or its folder cannot be written to.
+        StageError: it does not end in .png, its folder is not there, or no file can be called that.
     """
     target = Path(path)
     if target.suffix.lower() != SUFFIX:
         raise StageError(f"{target} does not end in {SUFFIX}: pictures are written as PNG files only")
+    try:
+        os.lstat(_unfinished(target))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, or with a NUL
+        raise StageError(f"{target} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     if target.is_dir():
         raise StageError(f"{target} is a folder: name a file to write the picture to")
     if not target.parent.is_dir():
@@ -84,8 +90,12 @@ def writable_png(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def _unfinished(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
 def _write(picture: Image.Image, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    unfinished = _unfinished(target)
     try:
         unfinished.write_bytes(png_bytes(picture))
         unfinished.replace(target)

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 
@@ -97,6 +98,15 @@ def test_what_is_no_image(tmp_path):
             open_image(path)
     with pytest.raises(OpenError, match="The image is not an image"):
         open_image(b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.npy"])
+def test_devices_and_pipes_are_not_read(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for path in (tmp_path / name, "/dev/zero", "/dev/null"):
+        with pytest.raises(OpenError, match="is a device or a pipe, not a file"):
+            open_input(path)
 
 
 def test_missing_file_and_folder(tmp_path):
