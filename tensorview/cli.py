@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FAILED, INTERRUPTED = 2, 130
 PLAYGROUND = "lenet5"
+# How an argument is called in Python, where messages come from, and here.
+_IN_PYTHON = ("give input_shape, as (3, 224, 224)", "give its shape, as --input-shape 3,224,224")
 # Options that replace what a scene file says.
 _OPTIONS = ("input", "weights", "input_shape", "open", "theme", "encoding", "scaling", "aggregate", "arrangement")
 
@@ -52,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given.run(given)
     except TensorviewError as error:
-        print(f"tensorview: {error}", file=sys.stderr)
+        print(f"tensorview: {str(error).replace(*_IN_PYTHON)}", file=sys.stderr)
+        return FAILED
+    except SystemExit as end:  # of a model's own code, as nothing here ends a program
+        print(f"tensorview: the model's code ended the program, by sys.exit({end.code!r}).", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -211,6 +211,25 @@ def test_a_mistake_is_one_sentence_and_status_two(
     assert Path("a.png").read_bytes() == b"before"
 
 
+def test_a_shape_is_asked_for_by_its_option(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("any.py").write_text("from torch import nn\nNet = nn.Sequential(nn.ReLU())\n", encoding="utf-8")
+    assert main(["summary", "any.py:Net"]) == 2
+    said = capsys.readouterr().err
+    assert "give its shape, as --input-shape 3,224,224." in said
+    assert main(["summary", "any.py:Net", "--input-shape", "3,224,224"]) == 0
+
+
+@pytest.mark.parametrize("command", ["summary net.py:Net", "render net.py:Net -o a.png"])
+def test_a_model_that_ends_the_program_is_said(place: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("net.py").write_text(
+        "import sys\nfrom torch import nn\n\n\nclass Net(nn.Identity):\n    input_shape = (8,)\n\n"
+        "    def forward(self, x):\n        sys.exit(3)\n",
+        encoding="utf-8",
+    )
+    assert main(command.split()) == 2
+    assert capsys.readouterr().err == "tensorview: the model's code ended the program, by sys.exit(3).\n"
+
+
 @pytest.mark.parametrize("words", ["render", "render lenet5", "explore", "paint lenet5", "explore lenet5 a b", "-q"])
 def test_arguments_that_are_none_end_with_status_two(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
