@@ -49,6 +49,8 @@ def open_file(path: Path, format: Format, trust: bool, input_shape: tuple[int, .
         if isinstance(found, nn.Module):
             return found.eval()
         raise OpenError(weights_alone(path))
+    if format is KERAS and not zipfile.is_zipfile(path):
+        raise OpenError(f"{path} is not a whole .keras file, which is a zip archive: it is cut short, or another file.")
     format.require(path, trust)
     module, function = _OPENERS[format.name]
     subject: Subject = getattr(importlib.import_module(f"{__package__}.{module}"), function)(path, input_shape)

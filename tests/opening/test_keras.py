@@ -206,6 +206,9 @@ def test_broken_files(keras, tmp_path):
         (tmp_path / f"cut-{name}").write_bytes(data[: len(data) * 2 // 3])
         with pytest.raises(OpenError, match=rf"cut-{name} (does not load|is not a whole|is a broken)"):
             open_model(tmp_path / f"cut-{name}", trust=True)
+    for trust in (False, True):
+        with pytest.raises(OpenError, match=r"cut-net\.keras is not a whole \.keras file.*cut short, or another file"):
+            open_model(tmp_path / "cut-net.keras", trust=trust)
     model.save_weights(tmp_path / "net.weights.h5")
     with pytest.raises(OpenError, match="holds weights alone"):
         open_model(tmp_path / "net.weights.h5", trust=True)
