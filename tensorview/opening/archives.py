@@ -19,9 +19,9 @@ def check_archive(path: Path) -> None:
     Raises:
         OpenError: it would unpack to more than 16 GiB, or to more than 200 times its own size; it is broken.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):  # raises of an archive that claims to be one of several files
+            return
         with zipfile.ZipFile(path) as archive:
             sizes = [member.file_size for member in archive.infolist()]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:

@@ -190,6 +190,14 @@ def test_other_files_are_no_question_of_trust(tmp_path, data):
     assert "trust" not in str(caught.value)
 
 
+def test_an_archive_that_claims_to_be_one_of_several_is_broken(tmp_path):
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 1, 0, 2)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "w.pt").write_bytes(b"PK\x03\x04" + bytes(60) + locator + end)
+    with pytest.raises(OpenError, match=r"w\.pt is a broken zip archive|not a whole file"):
+        load_weights(net(), tmp_path / "w.pt")
+
+
 def test_a_dict_in_itself_is_no_state_dict(tmp_path):
     found = {}
     found["model"] = found
