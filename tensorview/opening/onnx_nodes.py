@@ -67,7 +67,7 @@ class Converter:
         Args:
             inputs: names of the node's inputs that are no constants, those of its sub-graphs included.
         """
-        for make in (self._linear, self._slice, self._in_torch):
+        for make in (self._linear, self._embedding, self._slice, self._in_torch):
             module, given = make(node)
             outputs = self._agreed(module, given, node) if module is not None else ()
             if module is not None and outputs:
@@ -96,6 +96,14 @@ class Converter:
         if bias is not None:
             layer.bias = nn.Parameter(to_tensor(bias[1]), requires_grad=False)
         return layer, (node.input[0],)
+
+    def _embedding(self, node: NodeProto) -> tuple[nn.Module | None, tuple[str, ...]]:
+        """Rows of a constant matrix are an embedding."""
+        table = self._constants.get(node.input[0]) if node.op_type == "Gather" else None
+        axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
+        if table is None or table.ndim != 2 or table.dtype != np.float32 or axis or node.input[1] in self._constants:
+            return None, ()
+        return Embedding.from_pretrained(to_tensor(table)), (node.input[1],)
 
     def _slice(self, node: NodeProto) -> tuple[nn.Module | None, tuple[str, ...]]:
         """A part of a tensor whose ends are known."""
@@ -151,7 +159,8 @@ class Converter:
 
     def _as_layer(self, node: NodeProto, module: nn.Module) -> nn.Module:
         """torch's own modules as they are; others as one layer with the operator's name."""
-        if type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None:
+        is_torchs = type(module).__module__.startswith("torch.nn.") and next(module.children(), None) is None
+        if is_torchs or isinstance(module, Embedding):
             return module
         parameters = {name.rpartition(".")[2]: p for name, p in (*module.named_parameters(), *module.named_buffers())}
         name = NAMES.get(node.op_type, node.op_type)
@@ -176,6 +185,13 @@ class _Unfilled(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init" or getattr(func, "__name__", "") == "uniform_":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **(kwargs or {}))
+
+
+class Embedding(nn.Embedding):
+    """torch's, but for negative indices, which ONNX counts from the end."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return self.weight[input]
 
 
 class _Part(nn.Module):

@@ -162,6 +162,21 @@ def test_what_onnx2torch_does_not_know_runs_in_onnxruntime(tmp_path):
     assert trace["lstm"].info.parameter_count == 16 * 6 + 16 * 4 + 32
 
 
+def test_an_embedding_has_its_table_as_parameters(tmp_path):
+    nodes = [helper.make_node("Gather", ["table", "x"], ["e"], name="embed")]
+    nodes += [helper.make_node("ReduceMean", ["e"], ["m"], axes=[1], keepdims=0, name="mean")]
+    nodes += [helper.make_node("Gemm", ["m", "w", "b"], ["y"], name="fc")]
+    held = [weights("table", 9, 4), weights("w", 4, 3), weights("b", 3)]
+    path = write(tmp_path / "e.onnx", nodes, {"x": [1, 5]}, ["y"], held, kind=INT64)
+    subject = open_model(path)
+    trace = same_as_onnxruntime(path, subject)
+    assert trace["embed"].kind == "embedding"
+    assert trace["embed"].info.parameter_count == 9 * 4
+    assert sum(p.numel() for p in subject.module.parameters()) == 9 * 4 + 4 * 3 + 3
+    first, last = torch.full((1, 5), 8), torch.full((1, 5), -1)
+    assert torch.equal(subject.module(first), subject.module(last))
+
+
 def test_a_converter_that_is_wrong_is_not_used(tmp_path, monkeypatch):
     from onnx2torch.node_converters.registry import _CONVERTER_REGISTRY as REGISTRY
 
