@@ -12,7 +12,7 @@ from torch import nn
 from ..errors import OpenError
 from .preprocessing import InputSpec
 from .subject import Subject
-from .torch_layers import layer_of_class, torch_class
+from .torch_layers import layer_of_class, tie_parameters, torch_class
 from .wired import identifier
 
 
@@ -32,6 +32,7 @@ def open_exported(path: Path, input_shape: tuple[int, ...] | None) -> Subject:
         raise OpenError(f"{path} is not a whole torch.export file for torch {torch.__version__}: {reason}.") from error
     shape, dtype = _input(program, path, input_shape)
     _name_layers(module)
+    tie_parameters(module)
     return Subject(path.name, _named(module, program), InputSpec(shape, dtype), title=path.stem)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .wired import Operation, operation
 
@@ -68,6 +68,16 @@ def layer_of_class(
     elif weight is not None and name.startswith("Batch"):
         hyper["num_features"] = weight.shape[0]
     return operation(name, kind, run, hyper=hyper, parameters=parameters)
+
+
+def tie_parameters(module: nn.Module) -> None:
+    """Make one parameter of those that are the same memory, as tied weights are when their file is read."""
+    first: dict[tuple[Any, ...], nn.Parameter | None] = {}
+    for layer in module.modules():
+        for name, value in layer._parameters.items():
+            if value is not None and value.numel() and not value.is_meta:
+                same = (value.data_ptr(), value.dtype, value.shape, value.stride())
+                layer._parameters[name] = first.setdefault(same, value)
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from ..errors import OpenError
 from .preprocessing import InputSpec
 from .shapes import tell_from_weight
 from .subject import Subject
-from .torch_layers import layer_of_class, torch_class
+from .torch_layers import layer_of_class, tie_parameters, torch_class
 from .wired import identifier
 
 _MOST_STEPS = 10_000_000  # of a loop
@@ -39,6 +39,7 @@ def open_torchscript(path: Path, input_shape: tuple[int, ...] | None) -> Subject
         raise OpenError(f"{path} is not a whole TorchScript file: {reason}.") from error
     module = read_script(script.eval(), unit)
     module.eval()
+    tie_parameters(module)
     shape = input_shape or tell_from_weight(module, path.name)
     return Subject(path.name, module, InputSpec(shape), title=path.stem)
 

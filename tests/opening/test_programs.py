@@ -262,6 +262,32 @@ def test_integers_are_compared_as_integers(tmp_path):
     assert (module(torch.rand(1, 2, 4)) < 0).all()
 
 
+class Tied(nn.Module):
+    """One matrix for what goes in and what comes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.embed(x))
+
+
+@pytest.mark.parametrize("name", ["t.pt2", "t.ts", "s.ts"])
+def test_tied_weights_are_one_parameter(name, tmp_path):
+    three = nn.Sequential(*[nn.Linear(4, 4)] * 3)
+    for model, x, count in ((Tied(), torch.tensor([[1, 9]]), 40), (three, torch.rand(1, 4), 20)):
+        path = tmp_path / name
+        if name == "t.pt2":
+            torch.export.save(torch.export.export(model.eval(), (x,)), path)
+        else:
+            (torch.jit.trace(model.eval(), x) if name == "t.ts" else torch.jit.script(model.eval())).save(str(path))
+        module = open_model(path, trust=True, input_shape=tuple(x.shape[1:])).module
+        assert sum(p.numel() for p in module.parameters()) == count
+        torch.testing.assert_close(module(x), model(x))
+
+
 def test_a_torchvision_model_through_both(tmp_path):
     from tensorview.opening import import_torchvision
 
