@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,28 @@ def _read(path: Path) -> ModelProto:
         raise OpenError(f"{path} has sparse weights, {name!r}, which do not open here: save them dense.")
     for node in model.graph.node:
         node.domain = "" if node.domain == "ai.onnx" else node.domain
+    _sort(model, path)
     return model
+
+
+def _sort(model: ModelProto, path: Path) -> None:
+    """Put nodes behind those whose values they take, which the standard asks for and onnxruntime does not."""
+    nodes = list(model.graph.node)
+    makers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    needed = {
+        number: {makers[name] for name in (*node.input, *read_outside(node)) if name in makers}
+        for number, node in enumerate(nodes)
+    }
+    if all(other < number for number, others in needed.items() for other in others):
+        return
+    try:
+        order = list(TopologicalSorter(needed).static_order())
+    except CycleError as error:
+        name = _name(nodes[error.args[1][0]])
+        raise OpenError(f"{path} is not a whole ONNX file: {name} needs a value that is made of its own.") from error
+    kept = [nodes[number].SerializeToString() for number in order]
+    del model.graph.node[:]
+    model.graph.node.extend(map(NodeProto.FromString, kept))
 
 
 def _run(model: ModelProto, name: str, entries: list[ImageEntry], is_shape_open: bool) -> dict[str, Value]:

@@ -132,6 +132,16 @@ def test_every_value_is_onnxruntimes(tmp_path):
         np.testing.assert_allclose(trace[layer].values, wanted[0], atol=1e-5)
 
 
+def test_nodes_in_any_order_are_sorted(tmp_path):
+    make = helper.make_node
+    nodes = [make("Relu", ["a"], ["y"], name="relu"), make("Neg", ["x"], ["a"], name="neg")]
+    path = write(tmp_path / "turned.onnx", nodes, {"x": [1, 4]}, ["y"], [])
+    assert open_model(path).module(torch.tensor([[1.0, -2, 3, -4]])).tolist() == [[0, 2, 0, 4]]
+    nodes = [make("Add", ["x", "b"], ["a"], name="first"), make("Relu", ["a"], ["b"], name="second")]
+    with pytest.raises(OpenError, match=r"(first|second) needs a value that is made of its own"):
+        open_model(write(tmp_path / "ring.onnx", nodes, {"x": [1, 4]}, ["b"], []))
+
+
 def test_a_batch_goes_through(tmp_path):
     subject = open_model(cnn(tmp_path / "net.onnx"))
     x = torch.rand(3, 3, 12, 10)
