@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .capture import Layer, Trace, structure
+from .capture import Layer, Trace, capture, structure
 from .capture.recorder import plain_path
+from .capture.values import tensors_in
+from .errors import CaptureError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,11 +90,12 @@ class Summary:
 
 
 def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summary:
-    """The table of `model` on an input such as `x`; nothing is computed but shapes.
+    """The table of `model` on an input such as `x`; nothing is computed but shapes, if these do not depend on values.
 
     Args:
         model: any `nn.Module`.
-        x: an input, or the shape of one sample, as `(3, 224, 224)`.
+        x: an input, or the shape of one sample, as `(3, 224, 224)`. Where zeros in its place will not do, as for
+            lengths, the model runs on `x` itself.
         dtype: of an input that is given by its shape.
 
     Raises:
@@ -100,9 +103,9 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
     """
     from torch.nn.parameter import is_lazy
 
-    trace = structure(model, x, dtype)
-    every = model.named_parameters(remove_duplicate=False)
-    given = {plain_path(name): p for name, p in every if not is_lazy(p)}
+    trace = _structure(model, x, dtype)
+    named = model.named_parameters(remove_duplicate=False)
+    given = {plain_path(name): p for name, p in named if not is_lazy(p)}
     ids = {name: str(id(p)) for name, p in given.items()}  # of tied weights the same
     sizes = {ids[name]: p.numel() for name, p in given.items()}
     wide = {ids[name]: p.element_size() for name, p in given.items()}
@@ -129,6 +132,16 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
         parameter_bytes=sum(size * wide.get(key, 4) for key, size in sizes.items()),
         warnings=trace.warnings,
     )
+
+
+def _structure(model: nn.Module, x: Any, dtype: str | None) -> Trace:
+    """The structure of the model; of one that needs an input's values, with what a pass on these finds."""
+    try:
+        return structure(model, x, dtype)
+    except CaptureError:
+        if next(tensors_in(x), None) is None:
+            raise
+        return capture(model, x, layers=())
 
 
 # Multiply-adds -----------------------------------------------------------------------------------------------------

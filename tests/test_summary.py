@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tensorview.cli import main
+from tensorview.errors import CaptureError
 from tensorview.opening.torchvision_shim import import_torchvision
 from tensorview.summary import Summary, summarize
 
@@ -141,6 +142,27 @@ def test_without_an_input_there_are_parameters():
     table = summarize(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
     assert table.parameters == 15
     assert table.warnings
+
+
+class Packing(nn.Module):
+    """It reads how long a sequence is, which must not be zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 5, batch_first=True)
+
+    def forward(self, x, lengths):
+        return self.lstm(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True))[1][0]
+
+
+def test_a_model_that_needs_the_values_of_its_input_is_given_them():
+    model = Packing().eval()
+    x = torch.rand(1, 7, 3), torch.tensor([4])
+    table = summarize(model, x)
+    assert table.parameters == 4 * 5 * (3 + 5 + 2)
+    assert [row.parameters for row in table.rows if row.parameters] == [200]
+    with pytest.raises(CaptureError):
+        summarize(model, (torch.rand(1, 7, 3), torch.tensor([0])))
 
 
 def test_half_precision_takes_half_the_memory():
