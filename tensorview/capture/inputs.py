@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,10 +18,13 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any], list[Tensor]]
 def arrange(model: nn.Module, x: Any) -> Arguments:
     """Copy `x` and lay it out as `(args, kwargs)` of the model's `forward`, together with its tensors.
 
-    A tuple or list stands for the positional arguments and a dict for the named ones, unless `forward` takes
-    them only as they are, or says of its first parameter that it is a list (of images, in torchvision's detectors).
+    A tuple or list stands for the positional arguments and a dict, or another mapping with names, for the named ones,
+    unless `forward` takes them only as they are, or says of its first parameter that it is a list (of images, in
+    torchvision's detectors).
     Raises `CaptureError` for what fits neither way.
     """
+    if isinstance(x, Mapping) and all(isinstance(name, str) for name in x):
+        x = dict(x)  # a tokenizer's BatchEncoding is none
     nested = next((tensor for tensor in tensors_in(x) if tensor.is_nested), None)
     if nested is not None:
         raise CaptureError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import UserDict
 from itertools import pairwise
 
 import numpy as np
@@ -244,12 +245,12 @@ class Several(nn.Module):
         return {"sum": both, "scaled": both * 2, "left": (image,)}
 
 
-@pytest.mark.parametrize("as_dict", [False, True])
-def test_several_inputs_and_outputs(as_dict):
+@pytest.mark.parametrize("form", [tuple, dict, UserDict])
+def test_several_inputs_and_outputs(form):
     image, meta = torch.randn(2, 3), torch.randn(2, 5)
     tracer = Tracer(Several())
     for _ in range(2):
-        trace = tracer({"meta": meta, "image": image} if as_dict else (image, meta))
+        trace = tracer((image, meta) if form is tuple else form({"meta": meta, "image": image}))
         assert {layer.name for layer in trace.inputs} == {"image", "meta"}
         assert trace.graph.input_edges == (("image", "left"), ("meta", "right"))
         assert trace.graph.parents("add") == ("left", "right")
