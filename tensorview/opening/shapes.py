@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import OpenError
@@ -89,8 +89,14 @@ def _sides(module: nn.Module, first: nn.Conv2d) -> tuple[int, ...]:
 
 
 def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a forward pass on zeros of that shape runs; model and random state are left as they were."""
+    """Whether a forward pass on zeros of that shape runs; modes, buffers and random state are left as they were."""
     modes = [(layer, layer.training) for layer in module.modules()]
+    buffers = [
+        (layer, name, buffer, buffer.detach().clone())
+        for layer in module.modules()
+        for name, buffer in layer._buffers.items()
+        if buffer is not None and not is_lazy(buffer)
+    ]
     weights = next(module.parameters(), torch.zeros(()))
     x = torch.zeros(1, *shape, dtype=weights.dtype, device=weights.device)
     try:
@@ -103,3 +109,12 @@ def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
     finally:
         for layer, mode in modes:
             layer.training = mode
+        for layer, name, buffer, copy in buffers:
+            _put_back(buffer, copy)
+            layer._buffers[name] = buffer
+
+
+def _put_back(buffer: Tensor, copy: Tensor) -> None:
+    if not buffer.is_meta and not torch.equal(buffer, copy):
+        with torch.no_grad(), torch.inference_mode(buffer.is_inference()):
+            buffer.resize_as_(copy).copy_(copy)

@@ -62,3 +62,28 @@ def test_probing_leaves_nothing_behind():
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
     assert module[0].weight.grad is None
     assert torch.equal(module[1].weight.grad, torch.ones(2))
+
+
+class Counter(nn.Module):
+    """It counts its passes in place, and keeps the last shape in a new tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 2, 5), nn.Linear(2 * 28 * 28, 3)
+        self.register_buffer("n", torch.tensor(0))
+        self.register_buffer("last", torch.zeros(4))
+
+    def forward(self, x):
+        self.n += 1
+        self.last = torch.tensor(x.shape)
+        return self.fc(self.conv(x).flatten(1))
+
+
+def test_probing_leaves_buffers_as_they_were():
+    module = Counter()
+    kept = module.n, module.last
+    assert open_model(module).input_spec.shape == (1, 32, 32)
+    assert module.n is kept[0]
+    assert module.last is kept[1]
+    assert module.n.item() == 0
+    assert module.last.tolist() == [0, 0, 0, 0]
