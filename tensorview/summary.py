@@ -6,6 +6,7 @@ operations. Biases, normalizations, activations and pooling are not counted, as 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -136,12 +137,20 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
 
 def _structure(model: nn.Module, x: Any, dtype: str | None) -> Trace:
     """The structure of the model; of one that needs an input's values, with what a pass on these finds."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    log.addFilter(_nothing)  # of errors that are raised as well, and that the model may catch
     try:
         return structure(model, x, dtype)
     except CaptureError:
         if next(tensors_in(x), None) is None:
             raise
         return capture(model, x, layers=())
+    finally:
+        log.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 # Multiply-adds -----------------------------------------------------------------------------------------------------

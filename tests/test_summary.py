@@ -165,6 +165,26 @@ def test_a_model_that_needs_the_values_of_its_input_is_given_them():
         summarize(model, (torch.rand(1, 7, 3), torch.tensor([0])))
 
 
+class Trying(nn.Module):
+    """It goes on after an error."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(9, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        try:
+            return self.wide(x)
+        except RuntimeError:
+            return self.narrow(x)
+
+
+def test_an_error_that_the_model_catches_is_not_logged(caplog):
+    table = summarize(Trying(), (4,))
+    assert [row.name for row in table.rows] == ["narrow", "(of no layer)"]
+    assert not caplog.records
+
+
 def test_half_precision_takes_half_the_memory():
     table = summarize(nn.Sequential(nn.Linear(4, 3)).half(), (4,))
     assert (table.bytes, table.parameter_bytes) == (6, 30)

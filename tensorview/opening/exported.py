@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +26,33 @@ def open_exported(path: Path, input_shape: tuple[int, ...] | None) -> Subject:
         OpenError: the file is broken, its program does not fit this version of torch, or the batch is fixed above 1.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _unlogged():
             warnings.simplefilter("ignore")  # of pickles that a newer torch would write otherwise
             program = torch.export.load(path)
             module = torch.export.unflatten(program)
     except Exception as error:  # unpicklers, the schema's checks and zip readers each have exceptions of their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(" .")
+        said = (str(error).strip() or type(error).__name__).splitlines()[0].partition(" Please check the warnings")[0]
+        reason = said[:200].rstrip(" .")
         raise OpenError(f"{path} is not a whole torch.export file for torch {torch.__version__}: {reason}.") from error
     shape, dtype = _input(program, path, input_shape)
     _name_layers(module)
     tie_parameters(module)
     return Subject(path.name, _named(module, program), InputSpec(shape, dtype), title=path.stem)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keeps torch from logging the traceback of what it raises as well."""
+    log = logging.getLogger("torch.export")
+    log.addFilter(_nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(_nothing)
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _input(program: Any, path: Path, given: tuple[int, ...] | None) -> tuple[tuple[int, ...], str]:

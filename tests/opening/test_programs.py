@@ -319,3 +319,15 @@ def test_a_pickle_is_never_run_without_trust(tmp_path):
     with pytest.raises(TrustRequired):
         open_model(tmp_path / "evil.pt2")
     assert not (tmp_path / "ran").exists()
+
+
+def test_garbage_is_refused_without_a_log(tmp_path, caplog):
+    path = tmp_path / "g.pt2"
+    path.write_bytes(b"garbage")
+    with caplog.at_level("WARNING", "torch.export"), pytest.raises(OpenError, match="is not a whole torch"):
+        open_model(path, trust=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data", "b")
+    with pytest.raises(OpenError, match=r"when deserializing the saved file\.$"):
+        open_model(path, trust=True)
+    assert not caplog.records
