@@ -72,7 +72,9 @@ def _child(script: Any, unit: Any) -> nn.Module:
     if known is None:
         return read_script(script, unit)
     parameters = dict(script.named_parameters())
-    return layer_of_class(known, Method(script), parameters, _arguments(script).get)
+    # Fused, attention returns an undefined tensor in the place of its weights, which torch does not hand to Python.
+    run = read_script(script, unit) if known[0] == "MultiheadAttention" else Method(script)
+    return layer_of_class(known, run, parameters, _arguments(script).get)
 
 
 def _arguments(script: Any) -> dict[str, Any]:
@@ -169,10 +171,11 @@ class Script(nn.Module):
         if kind == "prim::Constant":
             return self._constant(node)
         if kind == "prim::GetAttr":
-            owner, name = given[0], node.s("name")
-            return owner.attribute(name) if isinstance(owner, Script) else getattr(owner, name)
+            return _attribute(given[0], node.s("name"))
         if kind == "prim::CallMethod":
             return _call_method(given[0], node.s("name"), given[1:])
+        if kind == "prim::CallFunction" and given[0].name == "get_fastpath_enabled":
+            return False  # a fused transformer layer would run without the layers in it
         if kind == "prim::CallFunction":
             return self._graph(given[0].graph, given[1:])
         if kind == "prim::If":
@@ -201,6 +204,16 @@ class Script(nn.Module):
             goes_on, *carried = (values[each.debugName()] for each in block.outputs())
             step += 1
         return carried[0] if len(carried) == 1 else carried
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    """What a program reads of a module; of a layer also what its script alone knows, a child or a constant."""
+    runner = owner if isinstance(owner, Script) else getattr(owner, "_run", None)
+    if isinstance(runner, Script):
+        return runner.attribute(name)
+    if isinstance(runner, Method) and name not in owner._parameters:
+        return getattr(runner._script, name)
+    return getattr(owner, name)
 
 
 def _call_method(owner: Any, name: str, given: list[Any]) -> Any:

@@ -262,6 +262,36 @@ def test_integers_are_compared_as_integers(tmp_path):
     assert (module(torch.rand(1, 2, 4)) < 0).all()
 
 
+class Translating(nn.Module):
+    """Attention within one sequence and between two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Transformer(8, 2, 2, 1, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.both(x, x * 2)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor", "ignore:.norm. was found in ScriptModule")
+@pytest.mark.parametrize("whole", [True, False])
+def test_scripted_transformers(whole, tmp_path):
+    model = Translating().eval() if whole else nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    scripted(model, tmp_path / "t.ts")
+    module = open_model(tmp_path / "t.ts", trust=True, input_shape=(5, 8)).module
+    x = torch.rand(1, 5, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), model(x))
+    found, wanted = capture(module, x), capture(model, x)
+    # What one token heeds of another is heard in torch's own modules alone.
+    known = [layer for layer in wanted if not layer.name.endswith(":weights")]
+    assert [(layer.name, layer.kind, layer.parents) for layer in found] == [
+        (layer.name, layer.kind, layer.parents) for layer in known
+    ]
+    for layer in known:
+        assert abs(found[layer.name].values - layer.values).max() < 1e-5
+
+
 class Tied(nn.Module):
     """One matrix for what goes in and what comes out."""
 
