@@ -161,24 +161,10 @@ _DRAWS = {"normal_", "bernoulli_", "exponential_", "geometric_", "log_normal_", 
 _AS = {"view_as", "reshape_as", "expand_as", "type_as"}
 # Without another layer's values they make each cell of the same cell.
 CELLWISE = {
-    *(
-        "add",
-        "sub",
-        "rsub",
-        "mul",
-        "div",
-        "pow",
-        "neg",
-        "negative",
-        "abs",
-        "sign",
-        "square",
-        "sqrt",
-        "rsqrt",
-        "reciprocal",
-    ),
-    *("exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "clamp", "clip", "round", "floor", "ceil"),
-    *("nan_to_num", "to", "type", "float", "double", "half", "bfloat16", "clone", "contiguous", "detach"),
+    *("add", "sub", "rsub", "mul", "div", "pow", "neg", "negative", "abs", "sign", "square", "sqrt", "rsqrt"),
+    *("reciprocal", "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "clamp", "clip", "round"),
+    *("floor", "ceil", "nan_to_num", "to", "type", "float", "double", "half", "bfloat16", "clone", "contiguous"),
+    "detach",
 }
 
 
