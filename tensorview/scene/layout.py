@@ -7,6 +7,7 @@ of one cell of a feature map, so a pooled map is half as large in space as well.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -35,6 +36,9 @@ CELL_OPEN = 2.2
 KERNELS_CLOSED, KERNELS_OPEN = 0.6, 1.0
 LONGEST_KERNELS = 400
 TALLEST_STRIP, TALL = 1.25, 100
+# Sides of matrices and sequences are true to scale up to so many times the usual side; beyond, they grow by this share
+# of their logarithm. Four, since a transformer's hidden layers are four times as wide as its tokens.
+TRUE_TO_SCALE, BEYOND = 4, 0.25
 
 
 def arrange_layers(
@@ -59,9 +63,9 @@ def arrange_layers(
         true_colours: whether inputs of three maps are pictures.
     """
     every = _every_maps(layers)
-    edge = longest_edge(every)
+    edge, limit = longest_edge(every), _true_to_scale(every)
     shown = [
-        _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge, sort, most_maps)
+        _shown(i, layer, maps, layer.name in opened, layer.name in classes, arrangement, edge, limit, sort, most_maps)
         for i, (layer, maps) in enumerate(zip(layers, every, strict=True))
     ]
     if true_colours:
@@ -69,14 +73,34 @@ def arrange_layers(
     return along_axis(_within_budget(shown, budget), layers, spans, edge)
 
 
-def longest_edge(every: Sequence[Maps]) -> int:
-    """The longest edge of what is drawn of all layers' maps, in cells, but for vectors and opened grids."""
-    return max((_edge(maps) for maps in every if maps.style != "vector"), default=12)
+def longest_edge(every: Sequence[Maps]) -> float:
+    """The longest edge of what is drawn of all layers' maps, but for vectors and opened grids."""
+    limit = _true_to_scale(every)
+    return max((_edge(maps, limit) for maps in every if maps.style != "vector"), default=12)
 
 
-def _edge(maps: Maps) -> int:
+def _true_to_scale(every: Sequence[Maps]) -> float:
+    """The longest side of a matrix or a sequence that is drawn true to scale, in cells.
+
+    Logits of 16 tokens x 50,257 words, or 8,400 boxes, would else make everything beside them too small to see.
+    """
+    sides = [max(maps.height, maps.width) for maps in every if maps.style not in ("vector", "kernels")]
+    pictures = [max(maps.height, maps.width) for maps in every if maps.style in ("maps", "volume")]
+    return TRUE_TO_SCALE * max(statistics.median_low(sides or [1]), max(pictures, default=1))
+
+
+def _drawn(maps: Maps, limit: float) -> tuple[float, float]:
+    """Height and width in space of one map of a layer."""
+    sides = float(maps.height), float(maps.width)
+    if maps.style not in ("tokens", "rows"):
+        return sides
+    height, width = (limit * (1 + BEYOND * math.log(side / limit)) if side > limit else side for side in sides)
+    return height, width
+
+
+def _edge(maps: Maps, limit: float) -> float:
     if maps.style != "kernels":
-        return max(maps.height, maps.width)
+        return max(_drawn(maps, limit))
     gap = _gap(maps)
     height, width = maps.height + gap, maps.width + gap
     rows, columns = grid_for(maps, height, width, "grid")
@@ -109,7 +133,8 @@ def _shown(
     is_open: bool,
     is_classes: bool,
     arrangement: Arrangement,
-    edge: int,
+    edge: float,
+    limit: float,
     sort: Sort,
     most_maps: int,
 ) -> Placement:
@@ -152,21 +177,23 @@ def _shown(
     bare = Placement(
         index, layer.name, layer.kind, maps, look, grid, 1, cell, gap, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0), order=order
     )
-    return replace(bare, size=_size(bare, edge))
+    return replace(bare, size=_size(bare, edge, limit))
 
 
-def _size(item: Placement, edge: int) -> tuple[float, float, float]:
+def _size(item: Placement, edge: float, limit: float) -> tuple[float, float, float]:
     maps, cell = item.maps, item.cell
     if item.look == "cubes":
         return cell, cell * 1.25 * item.grid[0] - cell * 0.25, cell
     if item.look in ("cells", "strip"):
         thick = cell * (0.8 if item.look == "cells" else 0.6)
         return item.grid[1] * cell, item.grid[0] * cell, thick
+    height, width = _drawn(maps, limit)
     if item.look == "box":
         depth = 1.5 * math.sqrt(maps.count * max(1.0, edge / 28))
-        return float(maps.width), float(max(maps.height, edge * 0.02)), depth
-    height, width = item.texture
-    return width * cell, max(height * cell, edge * 0.02), max(0.4, edge * SLAB_DEPTH)
+        return width, max(height, edge * 0.02), depth
+    rows, columns = item.texture
+    tall, wide = rows * cell * (height / maps.height), columns * cell * (width / maps.width)
+    return wide, max(tall, edge * 0.02), max(0.4, edge * SLAB_DEPTH)
 
 
 def _within_budget(items: list[Placement], budget: int) -> list[Placement]:

@@ -206,6 +206,26 @@ def test_a_long_vector_is_hardly_taller_than_the_largest_map(chain):
     assert short.cell == 1
 
 
+def test_a_matrix_far_longer_than_the_rest_leaves_the_rest_to_be_seen(chain):
+    detector = Scene(chain((3, 160, 160), (16, 80, 80), ("other", (25200, 4)), ("other", (76800, 4))))
+    image, features, boxes, more = (p.size for p in detector.placements)
+    assert image[:2] == (160, 160)
+    assert features[:2] == (80, 80)
+    assert 4 * 160 < boxes[1] < more[1] < 10 * 160
+    words = Scene(chain(("other", (16, 128)), ("other", (16, 128)), ("linear", (16, 50257))))
+    token, _, logits = (p.size for p in words.placements)
+    assert token[0] == 128
+    assert 4 * 128 < logits[0] < 10 * 128
+    assert overlapping(detector) == overlapping(words) == []
+
+
+def test_the_hidden_layer_of_a_transformer_is_true_to_scale(chain):
+    block = Scene(
+        chain(("other", (128, 768)), ("linear", (128, 3072)), ("activation", (128, 3072)), ("linear", (128, 768)))
+    )
+    assert [p.size[0] for p in block.placements] == [768, 3072, 3072, 768]
+
+
 def test_something_narrow_is_not_hidden_behind_something_wide(chain):
     scene = Scene(chain(np.zeros((1, 64, 64)), ("linear", np.zeros(64)), ("linear", np.zeros(9))))
     wide, narrow = scene.placements[:2]

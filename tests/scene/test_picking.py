@@ -99,6 +99,15 @@ def test_cells_of_an_averaged_layer_are_found_again_one_by_one(chain, shape, ope
         assert scene.placements[1].factor > 1
 
 
+@pytest.mark.parametrize("opened", [(), "*"], ids=["closed", "open"])
+@pytest.mark.parametrize("kind", ["convolution", "other"])
+def test_cells_of_what_is_not_true_to_scale_are_found_again(chain, kind, opened):
+    scene = Scene(chain(numbers(1, 8, 8), ("other", numbers(6, 9)), (kind, numbers(3, 2000)), numbers(3)), open=opened)
+    sides = scene.placements[2].size
+    assert 4 * 8 < sides[0] < 100, "shorter than 2,000 cells"
+    round_trip(scene, "layer2")
+
+
 def test_output_cubes_are_found_again(lenet):
     scene = Scene(lenet, class_names=tuple("0123456789"))
     assert scene.placements[-1].look == "cubes"
