@@ -6,7 +6,7 @@ ONNX and Keras files have no modules, and some modules hold all their layers in 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FEW_LAYERS = 30  # of a network, which then stands as it is
 LONG = 16  # layers in a row that are folded
+FEW_FUNCTIONS = 4  # between two modules, which are folded where there are too many boxes
 MOST_PIECES = 20
 SEPARATORS = re.compile(r"[_/]")
 Piece = tuple[int, int, str]  # first, end, name
@@ -31,12 +32,34 @@ def folded(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[list
     if len(layers) <= FEW_LAYERS:
         return found
     taken = {layer.name for layer in layers}
-    rows = groupby(range(len(layers)), lambda i: (layers[i].kind == "input", list(paths[i])))
-    for (is_input, _), row in rows:
-        numbers = list(row)
-        if not is_input:
-            _fold(layers, numbers[0], numbers[-1] + 1, 1, found, taken)
+    rows = _rows(layers, paths)
+    for first, end in rows:
+        _fold(layers, first, end, 1, found, taken)
+    between = [(first, end) for first, end in rows if not paths[first]]
+    if len(between) > 1 and _count(found) > FEW_LAYERS:
+        # A loop over modules with functions between them: what stands between two modules is one box.
+        for first, end in between:
+            if end - first >= FEW_FUNCTIONS:
+                for i in range(first, end):
+                    found[i].insert(0, _named(f"{layers[first].name}-{layers[end - 1].name}", taken))
     return found
+
+
+def _rows(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """First and end of every row of layers, other than inputs, that lie in the same module."""
+    every = groupby(range(len(layers)), lambda i: (layers[i].kind == "input", list(paths[i])))
+    rows = [list(row) for (is_input, _), row in every if not is_input]
+    return [(row[0], row[-1] + 1) for row in rows]
+
+
+def _count(paths: Sequence[Sequence[str]]) -> int:
+    """How many boxes stand where all modules are closed."""
+    return sum(1 for _ in groupby(range(len(paths)), lambda i: paths[i][0] if paths[i] else i))
+
+
+def _named(name: str, taken: Collection[str]) -> str:
+    """The name of a box, other than those of all layers."""
+    return f"{name}_" if name in taken else name
 
 
 def _fold(layers: Sequence[Layer], start: int, stop: int, level: int, found: list[list[str]], taken: set[str]) -> None:
@@ -52,7 +75,7 @@ def _fold(layers: Sequence[Layer], start: int, stop: int, level: int, found: lis
     for first, end, name in pieces:
         if end - first > 1:
             for i in range(first, end):
-                found[i].append(f"{name}_" if name in taken else name)
+                found[i].append(_named(name, taken))
         _fold(layers, first, end, level + by_name, found, taken)
 
 

@@ -88,6 +88,27 @@ def test_a_row_without_names_or_sizes_is_folded_evenly(count):
         assert layer.name in {n.name for n in grouping.nodes(grouping.around(layer.name))}
 
 
+@pytest.mark.parametrize("functions", [6, 17])
+def test_what_a_loop_does_between_two_calls_of_a_module_is_one_box(functions):
+    parts: list[tuple[str, str, tuple[int, ...]]] = [("encoder.a", "convolution", (8, 16, 16))]
+    for step in range(12):
+        call = f"#{step + 1}" if step else ""
+        parts += [(f"add{k}{call}", "merge", (8, 4 * (1 + k % 3), 8)) for k in range(functions)]
+        parts += [(f"update.{name}{call}", "convolution", (8, 16, 16)) for name in ("a", "b")]
+    names = first_view(layers(*parts))
+    assert names[:4] == ["input", "encoder.a", f"add0-add{functions - 1}", "update"]
+    assert names[-2:] == [f"add0#12-add{functions - 1}#12", "update#12"]
+    assert len(names) == 2 + 2 * 12
+
+
+def test_few_functions_between_modules_stand_for_themselves():
+    parts = [(f"{i}.{name}", "convolution", (8, 16, 16)) for i in range(12) for name in ("a", "b")]
+    parts.insert(4, ("add", "merge", (8, 16, 16)))
+    parts[8:8] = [(f"mul{k}", "merge", (8, 16, 16)) for k in range(5)]
+    names = first_view(layers(*parts))
+    assert [name for name in names if name[0] in "am"] == ["add", "mul0", "mul1", "mul2", "mul3", "mul4"]
+
+
 def test_a_small_network_stands_as_it_is():
     made = layers(*((str(i), "convolution", (4, 28, 28)) for i in range(29)))
     assert Grouping(made, []).names == []
