@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OpenError
-from ..opening import Subject, open_model
+from ..opening import open_model
 from ..scene import Camera, Look
 from .passes import MEMORY
 from .recorded import RecordedSession, Recording
@@ -69,6 +69,9 @@ def explore(
     browser: bool = True,
     block: bool = False,
     memory: int = MEMORY,
+    weights: str | Path | None = None,
+    trust: bool = False,
+    random_weights: bool = False,
     **choices: Any,
 ) -> Viewer:
     """Show a model on a page of its own.
@@ -87,12 +90,13 @@ def explore(
         block: whether to return only when the page is closed or Ctrl-C is pressed.
         memory: how many bytes the values of a pass take at most. Those of a small network are all kept; of a large one
             only what is shown, and of closed boxes only the mean or the maximum of the maps.
+        weights, trust, random_weights: as in `open_model`.
 
     Returns:
         The viewer, whose `close()` ends the page.
 
     Raises:
-        OpenError: the model cannot be opened.
+        OpenError: the model cannot be opened, or weights are given for a `Subject`, which has its own.
         CaptureError: the forward pass raised before a layer had run.
         SceneError: a layer to open or a choice does not exist.
         ServerError: the page cannot be served.
@@ -100,7 +104,7 @@ def explore(
     if memory < 1:
         raise OpenError(f"memory is {memory}; it is how many bytes the values of a pass may take, 1 or more.")
     with _reserved(host, port, token) as serving:
-        subject = model if isinstance(model, Subject) else open_model(model, input_shape=_shape(x))
+        subject = open_model(model, weights=weights, trust=trust, input_shape=_shape(x), random_weights=random_weights)
         session = Session(subject, x, (look or Look()).changed(**choices), camera, open, memory)
         return _show(session, serving, browser, block)
 

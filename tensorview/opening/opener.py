@@ -57,6 +57,8 @@ def open_model(
         MissingExtra: torchvision, or what a file's format needs, is not installed.
     """
     if isinstance(spec, Subject):
+        if weights is not None or random_weights:
+            raise OpenError(f"{spec.name} is open already: give its weights where it is opened.")
         return spec
     if weights is not None and random_weights:
         raise OpenError("Random weights and a file of weights exclude each other: give one.")

@@ -22,8 +22,8 @@ from tensorview.app.explorer import Explorer
 from tensorview.app.server import make_server
 from tensorview.app.session import Session
 from tensorview.app.words import Words
-from tensorview.errors import TensorviewError
-from tensorview.opening import InputSpec, Subject
+from tensorview.errors import OpenError, TensorviewError
+from tensorview.opening import InputSpec, Subject, open_model
 from tensorview.scene.picking import Hit
 from tensorview.training import Trainer
 
@@ -73,6 +73,18 @@ def test_a_port_in_use_is_said_before_the_model_runs(busy: int) -> None:
     with pytest.raises(TensorviewError, match=f"Port {busy}"):
         explore(model, torch.zeros(1, 4), port=busy, browser=False)
     assert model.passes == 0
+
+
+def test_a_model_is_opened_by_name_with_weights_of_its_own_or_none(tmp_path: Path) -> None:
+    shape = {"x": torch.rand(1, 1, 28, 28), "port": 0, "browser": False}
+    drawn = open_model("lenet5", random_weights=True).module.state_dict()
+    with explore("lenet5", random_weights=True, **shape) as viewer:
+        assert torch.equal(viewer.session.subject.module.state_dict()["conv1.weight"], drawn["conv1.weight"])
+    torch.save({name: tensor + 1 for name, tensor in drawn.items()}, tmp_path / "weights.pt")
+    with explore("lenet5", weights=tmp_path / "weights.pt", **shape) as viewer:
+        assert torch.equal(viewer.session.subject.module.state_dict()["conv1.weight"], drawn["conv1.weight"] + 1)
+        with pytest.raises(OpenError, match="lenet5 is open already"):
+            explore(viewer.session.subject, random_weights=True, **shape)
 
 
 @pytest.mark.parametrize(
