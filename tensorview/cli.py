@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        The exit status: 0, 2 for a mistake, which one sentence on stderr explains, 130 for Ctrl-C.
+        The exit status: 0, also for Ctrl-C while a page is served; 2 for a mistake, which one sentence on stderr
+        explains; 130 for Ctrl-C at any other time.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
