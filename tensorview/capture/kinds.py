@@ -170,6 +170,8 @@ CELLWISE = {
 
 def function_name(func: Callable[..., Any]) -> str:
     """The plain name of a torch function: `add` for `__iadd__`, `__radd__`, `add_` and `aten.add.Tensor`."""
+    if isinstance(func, torch.jit.ScriptFunction):  # which may be called as a function of torch is
+        return f"scripted_{func.name}"
     name = getattr(func, "__name__", "") or ""
     if isinstance(func, torch._ops.OpOverload):  # as in the modules of torch.export
         name = name.partition(".")[0]

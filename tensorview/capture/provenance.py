@@ -9,6 +9,10 @@ from torch import Tensor, UntypedStorage
 from torch.nn.parameter import is_lazy
 from torch.utils.weak import WeakTensorKeyDictionary
 
+# Of the tensors inside torch.vmap, torch.func.grad and their like.
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
+_unwrapped = torch._C._functorch.get_unwrapped
+
 Sources = tuple[int, ...]
 UNKNOWN = -1
 _NOTHING: tuple[Sources, bool, bool, int] = ((), False, False, UNKNOWN)
@@ -32,6 +36,10 @@ class Provenance:
 
     def set(self, tensor: Tensor, sources: Sources, direct: bool, cellwise: bool = False, slot: int = UNKNOWN) -> None:
         """Say that `tensor` comes from `sources`; `direct` when it is the value of the only one, else in a `slot`."""
+        if _is_wrapped(tensor):  # what comes out in the end is another tensor on its memory
+            self.set(inner := _unwrapped(tensor), sources, False)
+            if (memory := _memory(inner)) is not None:
+                self._memories.setdefault(memory, (inner.untyped_storage(), sources))
         self._entries[tensor] = (sources, direct, direct or cellwise, sources[0] if direct else slot)
 
     def of(self, tensor: Tensor) -> Sources:
@@ -42,6 +50,8 @@ class Provenance:
         entry = self._entries.get(tensor)
         if entry is not None:
             return tuple(entry[0])
+        if _is_wrapped(tensor):
+            return self.of(_unwrapped(tensor))
         if not self._memories or (memory := _memory(tensor)) not in self._memories:
             return ()
         return self._memories[memory][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from tensorview.capture import Trace, Tracer, capture
 from tensorview.capture.provenance import _are_apart
+from tensorview.errors import CaptureError
 
 
 class Made(nn.Module):
@@ -230,3 +232,51 @@ def test_buffers_that_change_in_a_later_pass_and_those_that_were_none():
         assert model.peak.peak == 1
         assert model.peak.cache is None
     assert "peak.cache" not in model.state_dict()
+
+
+def _scripted(x: Tensor, y: Tensor) -> Tensor:
+    return torch.relu(x) * 2 + y
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, in favour of torch.compile
+    scripted = torch.jit.script(_scripted)
+    traced = torch.jit.trace(lambda x: torch.tanh(x) + 1, torch.zeros(1, 4))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # which torch.func.jvp calls itself
+@pytest.mark.parametrize(
+    ("between", "expected"),
+    [
+        (lambda a, b: scripted(a, b), ("a", "b")),
+        (lambda a, b: scripted(a, y=torch.ones(4)), ("a",)),
+        (lambda a, b: traced(b), ("b",)),
+        (lambda a, b: torch.vmap(lambda row: row.relu() * 2)(a), ("a",)),
+        (lambda a, b: torch.vmap(torch.dot)(a, b).expand(1, 4), ("a", "b")),
+        (lambda a, b: torch.vmap(lambda cell: cell.sin(), in_dims=1, out_dims=1)(b), ("b",)),
+        (lambda a, b: torch.vmap(torch.vmap(lambda x, y: x * y))(a, b), ("a", "b")),
+        (lambda a, b: torch.vmap(lambda row: row.view(2, 2).t().reshape(4))(a), ("a",)),
+        (lambda a, b: torch.func.grad(lambda x: x.square().sum())(a), ("a",)),
+        (lambda a, b: torch.func.jvp(torch.sin, (a,), (b,))[1], ("a", "b")),
+    ],
+)
+def test_what_compiled_and_transformed_functions_take_the_values_of(between, expected):
+    plain = torch.jit.ScriptFunction.__dict__["__call__"]
+    model = Made(lambda self, x: self.c(between(self.a(x), self.b(x))), a=linear(), b=linear(), c=linear())
+    tracer = Tracer(model)
+    x, y = torch.randn(1, 4), torch.randn(1, 4)
+    trace = tracer(x)
+    assert set(parents(trace)["c"]) == set(expected)
+    assert parents(trace)["a"] == parents(trace)["b"] == ("input",)
+    for given in (y, x):
+        later = tracer(given)
+        assert parents(later) == parents(trace)
+        with torch.no_grad():
+            np.testing.assert_array_equal(later["c"].values, model(given)[0].numpy())
+    assert torch.jit.ScriptFunction.__dict__["__call__"] is plain
+
+
+def test_a_scripted_function_that_fails_is_named():
+    model = Made(lambda self, x: scripted(self.a(x), torch.ones(3)), a=linear())
+    with pytest.raises(CaptureError, match="scripted__scripted"):
+        capture(model, torch.ones(1, 4))
