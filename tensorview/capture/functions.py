@@ -86,6 +86,9 @@ class FunctionWatch(AsideMode):
             raise
         if not call.sources:
             return out
+        if call.name in ("numpy", "array"):
+            layer = self._ledger.nodes[call.sources[0]].base
+            self._ledger.warn(f"values of '{layer}' go to NumPy, where what is made of them is not followed")
         return self._follow(call, out, attention)
 
     def _before(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], position: int) -> Call:

@@ -280,3 +280,13 @@ def test_a_scripted_function_that_fails_is_named():
     model = Made(lambda self, x: scripted(self.a(x), torch.ones(3)), a=linear())
     with pytest.raises(CaptureError, match="scripted__scripted"):
         capture(model, torch.ones(1, 4))
+
+
+@pytest.mark.parametrize("take", [lambda tensor: tensor.numpy(), np.asarray])
+def test_it_is_said_where_values_go_to_numpy(take):
+    model = Made(lambda self, x: self.b(torch.from_numpy(take(self.a(x)) * 2)), a=linear(), b=linear())
+    tracer = Tracer(model)
+    trace = tracer(torch.ones(1, 4))
+    assert parents(trace)["b"] == ()
+    assert trace.warnings == ("values of 'a' go to NumPy, where what is made of them is not followed",)
+    assert tracer(torch.zeros(1, 4)).warnings == trace.warnings
