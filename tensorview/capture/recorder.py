@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -63,6 +65,7 @@ class Recorder:
         self.unbatched: Failure | None = None
         self._model, self._ledger = model, ledger
         self._paths = {id(module): plain_path(path) for path, module in model.named_modules()}
+        self._several = _of_several_paths(model)
         self._infos: dict[int, ModuleInfo] = {}
         self._frames: list[Frame] = []
         self._listener: Listener | None = None
@@ -114,7 +117,7 @@ class Recorder:
         before_flags[id(self)] = after_flags[id(self)] = always[id(self)] = True
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        path = self._paths.get(id(module))
+        path = self._path(module)
         if get_ident() != self._thread or path is None:  # of a copy that the model has made of a part of itself
             return
         self.paused = True
@@ -131,6 +134,15 @@ class Recorder:
             if frame.atomic:
                 self._watch.put_aside()
         self.paused = False
+
+    def _path(self, module: nn.Module) -> str | None:
+        """Where the module lies; of its paths, if it has several, the one in the module that calls it."""
+        if self._frames and id(module) in self._several:
+            caller = self._frames[-1]
+            near = chain(caller.module.named_children(), caller.module.named_modules())
+            if path := next((path for path, other in near if other is module), ""):
+                return plain_path(f"{caller.path}.{path}" if caller.path else path)
+        return self._paths.get(id(module))
 
     def _frame(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
         provenance = self._ledger.provenance
@@ -251,6 +263,13 @@ def _open_modules(module: nn.Module, seen: set[int] | None = None) -> Iterator[n
     if not isinstance(module, torch.jit.ScriptModule):
         for child in module.children():
             yield from _open_modules(child, seen)
+
+
+def _of_several_paths(model: nn.Module) -> set[int]:
+    """The `id` of every module that is registered in more than one place, or lies in one that is."""
+    places = Counter(id(child) for module in model.modules() for child in module.children())
+    shared = [module for module in model.modules() if places[id(module)] > 1]
+    return {id(inner) for module in shared for inner in module.modules()}
 
 
 def plain_path(path: str) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from tensorview.capture import Tracer, capture
 from tensorview.opening.torchvision_shim import import_torchvision
+from tensorview.summary import summarize
 
 
 def torchvision_model(name: str) -> nn.Module:
@@ -375,3 +376,22 @@ def test_a_class_token_and_an_embedding_of_positions_are_layers():
         np.testing.assert_array_equal(trace["cat"].values, joined)
         np.testing.assert_array_equal(trace["add"].values, joined + model.position[0].detach().numpy())
     assert trace["add"].info.parameters == (("position", (1, 6, 4), 24),)
+
+
+def test_a_module_that_lies_in_several_places_is_named_by_the_one_that_calls_it():
+    class Block(nn.Module):
+        def __init__(self, act: nn.Module, inner: nn.Module) -> None:
+            super().__init__()
+            self.linear, self.act, self.inner = nn.Linear(4, 4), act, nn.Sequential(inner)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(self.act(self.linear(x)))
+
+    act, inner = nn.SiLU(), nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    model = nn.Sequential(*(Block(act, inner) for _ in range(3)), act)
+    trace = capture(model, torch.ones(1, 4))
+    parts = ("linear", "act", "inner.0.0", "inner.0.1")
+    assert [layer.name for layer in trace] == [f"{i}.{part}" for i in range(3) for part in parts] + ["3"]
+    for layer in trace:
+        assert model.get_submodule(layer.name) is model.get_submodule(layer.module_name)
+    assert summarize(model, torch.ones(1, 4)).parameters == sum(p.numel() for p in model.parameters()) == 4 * 20
