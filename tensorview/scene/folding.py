@@ -41,7 +41,7 @@ def folded(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[list
         for first, end in between:
             if end - first >= FEW_FUNCTIONS:
                 for i in range(first, end):
-                    found[i].insert(0, _named(f"{layers[first].name}-{layers[end - 1].name}", taken))
+                    found[i].insert(0, free_name(f"{layers[first].name}-{layers[end - 1].name}", taken))
     return found
 
 
@@ -57,7 +57,7 @@ def _count(paths: Sequence[Sequence[str]]) -> int:
     return sum(1 for _ in groupby(range(len(paths)), lambda i: paths[i][0] if paths[i] else i))
 
 
-def _named(name: str, taken: Collection[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """The name of a box, other than those of all layers."""
     return f"{name}_" if name in taken else name
 
@@ -75,7 +75,7 @@ def _fold(layers: Sequence[Layer], start: int, stop: int, level: int, found: lis
     for first, end, name in pieces:
         if end - first > 1:
             for i in range(first, end):
-                found[i].append(_named(name, taken))
+                found[i].append(free_name(name, taken))
         _fold(layers, first, end, level + by_name, found, taken)
 
 

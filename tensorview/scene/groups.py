@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SceneError
 from .arrange import PARAMETERS
-from .folding import folded
+from .folding import folded, free_name
 
 if TYPE_CHECKING:
     from ..capture import Layer
@@ -181,6 +181,7 @@ class Grouping:
         runs: dict[str, tuple[int, int, int]] = {}
         self._run_at: dict[tuple[int, int], str] = {}
         deepest = max((len(p) for p in self._paths), default=0)
+        taken = set(self._names)  # an input may be called as the module that takes it
         cuts: set[int] = set()  # where a call of a module begins, right behind another one
         for depth in range(deepest):
             i = 0
@@ -194,10 +195,11 @@ class Grouping:
                     cuts.update(range(i + size, end, size))
                     end = i + size
                 if path is not None and end - i > 1:
-                    name, k = path, 1
+                    first = name = free_name(path, taken)
+                    k = 1
                     while name in runs:
                         k += 1
-                        name = f"{path}#{k}"
+                        name = f"{first}#{k}"
                     runs[name] = (i, end, depth)
                     self._run_at[i, depth] = name
                 i = end

@@ -345,3 +345,26 @@ def test_a_module_that_is_interrupted_is_two_runs(chain):
     assert [node.name for node in grouping.nodes(frozenset())] == ["input", "m", "between", "m#2"]
     assert grouping.around("m.a#2") == {"m#2"}
     assert grouping.around("between") == frozenset()
+
+
+def test_an_input_may_be_called_as_the_module_that_takes_it():
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.text = (nn.Sequential(nn.Linear(n, 9), nn.ReLU(), nn.Linear(9, 9)) for n in (6, 9))
+
+        def forward(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+            return self.image(image) * self.text(text)
+
+    trace = capture(Towers(), (torch.rand(1, 6), torch.rand(1, 9)))
+    closed = Scene(trace, expanded=frozenset())
+    assert {layer.name: layer.parents for layer in closed.layers} == {
+        "image": (),
+        "text": (),
+        "image_": ("image",),
+        "text_": ("text",),
+        "mul": ("image_", "text_"),
+    }
+    assert [p.maps.size for p in closed.placements] == [6, 9, 9, 9, 9]
+    opened = Scene(trace, "image_", expanded=frozenset())
+    assert [layer.name for layer in opened.layers][2:] == ["image.0", "image.1", "image.2", "text_", "mul"]
