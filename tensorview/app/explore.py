@@ -243,4 +243,4 @@ def _shape(x: Any) -> tuple[int, ...] | None:
         parts = list(x.values()) if isinstance(x, dict) else list(x)
         return _shape(parts[0]) if parts else None
     shape = getattr(x, "shape", None)
-    return tuple(shape[1:]) if shape is not None and len(shape) > 1 else None
+    return (tuple(shape[1:]) or (1,)) if shape is not None and len(shape) else None  # of numbers alone, one a sample

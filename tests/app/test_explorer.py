@@ -87,6 +87,22 @@ def test_a_model_is_opened_by_name_with_weights_of_its_own_or_none(tmp_path: Pat
             explore(viewer.session.subject, random_weights=True, **shape)
 
 
+def test_the_first_input_may_be_one_number_a_sample() -> None:
+    class Timed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.time, self.conv = nn.Embedding(10, 4), nn.Conv2d(4, 4, 1)
+
+        def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x) + self.time(t)[:, :, None, None]
+
+    for given in (torch.tensor([3]), torch.rand(1, 4, 8, 8)), {"t": torch.tensor([3]), "x": torch.rand(1, 4, 8, 8)}:
+        with explore(Timed(), given, port=0, browser=False) as viewer:
+            assert [layer.name for layer in viewer.session.scene.layers] == ["t", "x", "conv", "time", "add"]
+    with explore(nn.Embedding(5, 3), torch.tensor([1]), port=0, browser=False) as viewer:
+        assert viewer.session.scene.layers[1].shape == (3,)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"port": None}, {"model": "no-such-model"}, {"open": "no-such-layer"}, {"token": "short"}, {"memory": 0}]
 )
