@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
@@ -15,34 +16,52 @@ if TYPE_CHECKING:
 
 FEW_LAYERS = 30  # of a network, which then stands as it is
 LONG = 16  # layers in a row that are folded
-FEW_FUNCTIONS = 4  # between two modules, which are folded where there are too many boxes
+MOST_BOXES, FEWEST_PIECES = 26, 8
+SPINE = 0.8  # of all layers lie in a module that is nearly the whole network
 MOST_PIECES = 20
 SEPARATORS = re.compile(r"[_/]")
 Piece = tuple[int, int, str]  # first, end, name
 
 
-def folded(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[list[str]]:
+def folded(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> tuple[list[list[str]], frozenset[str]]:
     """The modules around every layer, the outermost first, with boxes for parts of long rows as the innermost.
+
+    Where too many boxes would stand side by side, some are joined to larger ones, whose names are returned as well.
 
     Args:
         layers: inputs first, in execution order.
         paths: for each the modules that it truly lies in.
     """
-    found = [list(path) for path in paths]
+    found = without_containers(paths)
     if len(layers) <= FEW_LAYERS:
-        return found
+        return found, frozenset()
     taken = {layer.name for layer in layers}
-    rows = _rows(layers, paths)
+    rows = _rows(layers, found)
     for first, end in rows:
         _fold(layers, first, end, 1, found, taken)
-    between = [(first, end) for first, end in rows if not paths[first]]
-    if len(between) > 1 and _count(found) > FEW_LAYERS:
-        # A loop over modules with functions between them: what stands between two modules is one box.
-        for first, end in between:
-            if end - first >= FEW_FUNCTIONS:
-                for i in range(first, end):
-                    found[i].insert(0, free_name(f"{layers[first].name}-{layers[end - 1].name}", taken))
-    return found
+    return found, _join(layers, found, taken)
+
+
+def without_containers(paths: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Paths without modules that only hold others, as a `ModuleList` whose parts run with something else between.
+
+    Each run of such a module is of one module in it, which it is then called after.
+
+    >>> without_containers([["down", "down.0"]] * 2 + [[]] + [["down", "down.1"]] * 2)
+    [['down.0'], ['down.0'], [], ['down.1'], ['down.1']]
+    """
+    found = [list(path) for path in paths]
+    for depth in range(max(map(len, found), default=0)):
+        runs: dict[str | int, list[list[int]]] = {}
+        for name, row in groupby(range(len(found)), partial(_box_or_layer, found, depth)):
+            runs.setdefault(name, []).append(list(row))
+        for name, every in runs.items():
+            long = [run for run in every if len(run) > 1]
+            inside = [{_box_or_layer(found, depth + 1, i) for i in run} for run in long]
+            if name and len(every) > 1 and long and all(len(names) == 1 for names in inside):
+                for i in (i for run in long for i in run):
+                    found[i][depth] = ""
+    return [[name for name in path if name] for path in found]
 
 
 def _rows(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
@@ -52,9 +71,59 @@ def _rows(layers: Sequence[Layer], paths: Sequence[Sequence[str]]) -> list[tuple
     return [(row[0], row[-1] + 1) for row in rows]
 
 
-def _count(paths: Sequence[Sequence[str]]) -> int:
-    """How many boxes stand where all modules are closed."""
-    return sum(1 for _ in groupby(range(len(paths)), lambda i: paths[i][0] if paths[i] else i))
+def _join(layers: Sequence[Layer], found: list[list[str]], taken: Collection[str]) -> frozenset[str]:
+    """Join what stands side by side where it is too much: at the top, or in the module that holds nearly all layers.
+
+    Returns:
+        The names of the boxes that are new.
+    """
+    joined = set()
+    units, depth, around = _crowd(layers, found)
+    groups = _with_functions(units, found, depth)
+    size = 1 if around + len(groups) <= MOST_BOXES else -(-len(groups) // max(FEWEST_PIECES, MOST_PIECES - around))
+    for k in range(0, len(groups), size):
+        piece = [unit for group in groups[k : k + size] for unit in group]
+        if len(piece) > 1:
+            names = [found[i][depth] if end - i > 1 else layers[i].name for i, end in (piece[0], piece[-1])]
+            name = free_name(f"{names[0]}-{names[1].rpartition('.')[2]}", taken)
+            joined.add(name)
+            for i in range(piece[0][0], piece[-1][1]):
+                found[i].insert(depth, name)
+    return frozenset(joined)
+
+
+def _crowd(layers: Sequence[Layer], found: Sequence[Sequence[str]]) -> tuple[list[tuple[int, int]], int, int]:
+    """First and end of boxes, or layers of their own, where they are too many; the modules around; what is beside."""
+    start, stop, depth = sum(layer.kind == "input" for layer in layers), len(layers), 0
+    around = start
+    while True:
+        rows = groupby(range(start, stop), partial(_box_or_layer, found, depth))
+        units = [(numbers[0], numbers[-1] + 1) for numbers in (list(row) for _, row in rows)]
+        if around + len(units) > (MOST_BOXES if depth else FEW_LAYERS):
+            return units, depth, around
+        start, stop = max(units, key=lambda unit: unit[1] - unit[0], default=(0, 0))
+        if stop - start < SPINE * len(layers) or depth == len(found[start]):
+            return [], depth, around
+        around += len(units) - 1
+        depth += 1
+
+
+def _box_or_layer(found: Sequence[Sequence[str]], depth: int, i: int) -> str | int:
+    return found[i][depth] if len(found[i]) > depth else i
+
+
+def _with_functions(
+    units: Sequence[tuple[int, int]], found: Sequence[Sequence[str]], depth: int
+) -> list[list[tuple[int, int]]]:
+    """Boxes with the layers behind them that lie in none, as the sum of a skip; without boxes, each for itself."""
+    boxes = [len(found[first]) > depth for first, _ in units]
+    groups: list[list[tuple[int, int]]] = []
+    for unit, is_box in zip(units, boxes, strict=True):
+        if groups and any(boxes) and not is_box:
+            groups[-1].append(unit)
+        else:
+            groups.append([unit])
+    return groups
 
 
 def free_name(name: str, taken: Collection[str]) -> str:

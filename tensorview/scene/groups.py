@@ -80,8 +80,9 @@ class Grouping:
         self._layers = layers
         self._names = [layer.name for layer in layers]
         paths = [module_paths(layer.name) if layer.kind != "input" else [] for layer in layers]
-        self._paths = folded(layers, paths)
+        self._paths, self._joined = folded(layers, paths)
         self._index = {name: i for i, name in enumerate(self._names)}
+        self._shapes = [layer.shape for layer in layers]
         self._used = _last_use(layers, outputs)
         self._runs = self._find_runs()
 
@@ -139,7 +140,7 @@ class Grouping:
             expanded |= level
             depth += 1
         if len(self.nodes(expanded)) < FEW:
-            for name in sorted(level, key=lambda n: (len(self.nodes(expanded | {n})), self._runs[n][0])):
+            for name in sorted(level - self._joined, key=lambda n: (len(self.nodes(expanded | {n})), self._runs[n][0])):
                 if len(self.nodes(expanded | {name})) <= ENOUGH:
                     expanded |= {name}
         if len(self.nodes(expanded)) < BRANCHED and len(self.nodes(expanded | level)) <= UTMOST:
@@ -173,8 +174,12 @@ class Grouping:
             i = end
 
     def _output(self, start: int, stop: int) -> int:
-        """The last layer of a run that something behind the run uses; its last one where nothing does."""
-        return next((i for i in range(stop - 1, start - 1, -1) if self._used[i] >= stop), stop - 1)
+        """Of the layers of a run that are used behind it the last of those with most dimensions; else its last one.
+
+        What a module returns beside its feature map or vector, as a sum for the loss, is a number.
+        """
+        used = [i for i in range(start, stop) if self._used[i] >= stop]
+        return max(used, key=lambda i: (len(self._shapes[i]), i), default=stop - 1)
 
     def _find_runs(self) -> dict[str, tuple[int, int, int]]:
         """For every run of two layers or more its name, start, stop and depth."""

@@ -88,17 +88,52 @@ def test_a_row_without_names_or_sizes_is_folded_evenly(count):
         assert layer.name in {n.name for n in grouping.nodes(grouping.around(layer.name))}
 
 
-@pytest.mark.parametrize("functions", [6, 17])
-def test_what_a_loop_does_between_two_calls_of_a_module_is_one_box(functions):
-    parts: list[tuple[str, str, tuple[int, ...]]] = [("encoder.a", "convolution", (8, 16, 16))]
-    for step in range(12):
+@pytest.mark.parametrize("functions", [1, 6, 17])
+def test_the_functions_behind_each_call_of_a_module_are_one_box_with_it(functions):
+    parts: list[tuple[str, str, tuple[int, ...]]] = []
+    for step in range(20):
         call = f"#{step + 1}" if step else ""
-        parts += [(f"add{k}{call}", "merge", (8, 4 * (1 + k % 3), 8)) for k in range(functions)]
         parts += [(f"update.{name}{call}", "convolution", (8, 16, 16)) for name in ("a", "b")]
+        parts += [(f"add{k}{call}", "merge", (8, 4 * (1 + k % 3), 8)) for k in range(functions)]
     names = first_view(layers(*parts))
-    assert names[:4] == ["input", "encoder.a", f"add0-add{functions - 1}", "update"]
-    assert names[-2:] == [f"add0#12-add{functions - 1}#12", "update#12"]
-    assert len(names) == 2 + 2 * 12
+    assert names[:2] == ["input", f"update-add{functions - 1}"]
+    assert names[-1] == f"update-add{functions - 1}#20"
+    assert len(names) == 1 + 20
+
+
+@pytest.mark.parametrize(("blocks", "boxes"), [(20, 20), (25, 25), (26, 13), (38, 19), (39, 13), (95, 19)])
+def test_a_long_row_of_blocks_opens_as_about_twenty_boxes(blocks, boxes):
+    parts = [(f"body.{i}.{name}", "convolution", (8, 16, 16)) for i in range(blocks) for name in ("a", "b")]
+    names = first_view(layers(*parts))
+    assert len(names) == 1 + boxes
+    together = -(-blocks // boxes)
+    assert names[1] == ("body.0" if together == 1 else f"body.0-{together - 1}")
+    grouping = Grouping(layers(*parts), ["body.0.a"])
+    every = frozenset(grouping.names)
+    assert len(grouping.nodes(every)) == 1 + 2 * blocks
+
+
+def test_the_parts_of_a_list_are_called_as_they_are():
+    parts: list[tuple[str, str, tuple[int, ...]]] = []
+    for k in range(3):
+        parts += [(f"down.{k}.{name}", "convolution", (8, 16, 16)) for name in ("a", "b.c", "b.d")]
+        parts.append((f"pool{k}", "pooling", (8, 8, 8)))
+    parts += [(f"net.{name}{call}", "linear", (8,)) for call in ("", "#2") for name in ("a", "b")]
+    parts.insert(-2, ("between", "linear", (8,)))
+    made = layers(*parts)
+    grouping = Grouping(made, [made[-1].name])
+    assert {"down.0", "down.0.b", "down.1", "down.2", "net", "net#2"} == set(grouping.names) - {"down.1.b", "down.2.b"}
+    assert [node.name for node in grouping.nodes(frozenset())][1:] == [
+        *("down.0", "pool0", "down.1", "pool1", "down.2", "pool2", "net", "between", "net#2")
+    ]
+    assert grouping.around("down.1.b.c") == {"down.1", "down.1.b"}
+
+
+def test_blocks_that_are_not_nearly_all_are_left_in_their_module():
+    parts = [(f"stem.{i}", "convolution", (8, 16, 16)) for i in range(15)]
+    parts += [(f"body.{i}.{name}", "convolution", (8, 16, 16)) for i in range(28) for name in ("a", "b")]
+    assert "body.0" in Grouping(layers(*parts), ["body.0.a"]).names
+    assert "body.0-1" not in Grouping(layers(*parts), ["body.0.a"]).names
 
 
 def test_few_functions_between_modules_stand_for_themselves():

@@ -368,3 +368,32 @@ def test_an_input_may_be_called_as_the_module_that_takes_it():
     assert [p.maps.size for p in closed.placements] == [6, 9, 9, 9, 9]
     opened = Scene(trace, "image_", expanded=frozenset())
     assert [layer.name for layer in opened.layers][2:] == ["image.0", "image.1", "image.2", "text_", "mul"]
+
+
+def test_of_a_module_that_returns_a_number_as_well_the_vector_is_shown():
+    class Coupling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift, self.scale = nn.Linear(4, 16), nn.Linear(4, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.shift(x), self.scale(x).sum(1)
+
+    class Flow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.coupling, self.out = Coupling(), nn.Linear(16, 3)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y, determinant = self.coupling(x)
+            return self.out(y), determinant
+
+    model, x = Flow(), torch.rand(1, 4)
+    closed = Scene(capture(model, x), expanded=frozenset())
+    assert [(layer.name, layer.shape) for layer in closed.layers] == [
+        ("input", (4,)),
+        ("coupling", (16,)),
+        ("out", (3,)),
+    ]
+    with torch.no_grad():
+        np.testing.assert_array_equal(closed.layers[1].values, model.coupling(x)[0][0].numpy())

@@ -91,7 +91,7 @@ def test_opening_kernels_enlarges_them(weights: Trace) -> None:
 
 
 def test_a_closed_module_shows_kernels_and_not_the_bias_behind_them(tmp_path: Path) -> None:
-    blocks = [nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)) for _ in range(30)]
+    blocks = [nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)) for _ in range(25)]
     model = nn.Sequential(*blocks)
     watch(model.eval(), torch.rand(1, 3, 4, 4), tmp_path, content="weights").close()
     scene = Scene(Run.open(tmp_path).trace(0, "weights"))
