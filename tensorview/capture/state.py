@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import random
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -114,6 +117,33 @@ class Unchanged:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
         self._draws = bool(self._draws) or drawn
+
+
+@contextlib.contextmanager
+def put_back(model: nn.Module) -> Iterator[None]:
+    """A context at whose end the modules have the attributes again that they had, and parameters their memory.
+
+    For passes on tensors without values, of which a model may keep some: a table that it makes once, a layer that it
+    adds when it sees its first input, a cache in a dict or a list, or a mask that it writes to `weight.data`.
+    """
+    own = [value for module in model.modules() for value in (module.__dict__, *module.__dict__.values())]
+    mappings = [(value, dict(value)) for value in own if isinstance(value, dict)]
+    others = [(value, copy.copy(value)) for value in own if type(value) in (list, set)]
+    data = [(p, p.data, p.grad) for p in model.parameters() if not is_lazy(p)]
+    try:
+        yield
+    finally:
+        for mapping, before in mappings:
+            if mapping.keys() != before.keys() or any(mapping[key] is not value for key, value in before.items()):
+                mapping.clear()
+                mapping.update(before)
+        for other, before in others:
+            other.clear()
+            other.extend(before) if isinstance(other, list) else other.update(before)
+        for parameter, memory, gradient in data:
+            if parameter.device != memory.device or type(parameter.data) is not type(memory):
+                parameter.data = memory
+            parameter.grad = gradient
 
 
 def _is_of_torch(module: nn.Module) -> bool:

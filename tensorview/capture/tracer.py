@@ -25,7 +25,7 @@ from .recorder import Recorder
 from .replay import Replay
 from .room import Rooms
 from .standing import StandIns
-from .state import Unchanged
+from .state import Unchanged, put_back
 from .structure import copy_of, is_uninitialised, is_without_data, shapes_only, stand_in, unconnected
 from .trace import Trace
 
@@ -185,13 +185,18 @@ class Tracer:
 
     def _shapes(self, x: Any, dtype: str | None) -> Trace:
         without_data = is_without_data(self._model)
-        if not is_uninitialised(self._model):
-            with contextlib.nullcontext() if without_data else contextlib.suppress(Exception):
-                fake = shapes_only()
-                with fake:
-                    args, kwargs, _ = arrange(self._model, stand_in(self._model, x, dtype))
-                self._record(args, kwargs, 0, fake)
-                return self._template
+        if is_uninitialised(self._model):
+            return self._of_stand_in(x, dtype)
+        with contextlib.nullcontext() if without_data else contextlib.suppress(Exception), put_back(self._model):
+            fake = shapes_only()
+            with fake:
+                args, kwargs, _ = arrange(self._model, stand_in(self._model, x, dtype))
+            self._record(args, kwargs, 0, fake)
+            return self._template
+        with put_back(self._model):
+            return self._of_stand_in(x, dtype)
+
+    def _of_stand_in(self, x: Any, dtype: str | None) -> Trace:
         self._record(*arrange(self._model, stand_in(self._model, x, dtype))[:2], 0)
         return self._template
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
@@ -89,7 +90,12 @@ def _sides(module: nn.Module, first: nn.Conv2d) -> tuple[int, ...]:
 
 
 def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether a forward pass on zeros of that shape runs; modes, buffers and random state are left as they were."""
+    """Whether a forward pass on zeros of that shape runs; the module and the random state are left as they were."""
+    if any(map(is_lazy, module.parameters())):
+        module = copy.deepcopy(module)
+    attributes = [
+        (held, dict(held)) for layer in module.modules() for held in (layer.__dict__, layer._modules, layer._parameters)
+    ]
     modes = [(layer, layer.training) for layer in module.modules()]
     buffers = [
         (layer, name, buffer, buffer.detach().clone())
@@ -107,14 +113,17 @@ def takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
     except Exception:  # a model that does not take this shape can raise anything
         return False
     finally:
+        for held, before in attributes:  # such as a layer that is made to fit the first input
+            held.clear()
+            held.update(before)
         for layer, mode in modes:
             layer.training = mode
-        for layer, name, buffer, copy in buffers:
-            _put_back(buffer, copy)
+        for layer, name, buffer, values in buffers:
+            _put_back(buffer, values)
             layer._buffers[name] = buffer
 
 
-def _put_back(buffer: Tensor, copy: Tensor) -> None:
-    if not buffer.is_meta and not torch.equal(buffer, copy):
+def _put_back(buffer: Tensor, values: Tensor) -> None:
+    if not buffer.is_meta and not torch.equal(buffer, values):
         with torch.no_grad(), torch.inference_mode(buffer.is_inference()):
-            buffer.resize_as_(copy).copy_(copy)
+            buffer.resize_as_(values).copy_(values)

@@ -135,3 +135,49 @@ def test_buffers_on_the_meta_device_are_no_obstacle():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(3, 4), Shifted()).eval()
     assert [layer.shape for layer in structure(model, (3,))] == [(4,), (4,)]
+
+
+class Keeping(nn.Module):
+    """Makes and keeps tensors, a layer and other weights when it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.fc, self.table = nn.Linear(8, 8), None, None
+        self.cache, self.seen = {}, []
+        self.register_buffer("late", None)
+
+    def forward(self, x):
+        self.linear.weight.data *= torch.ones(8, 8)
+        if self.fc is None:
+            self.fc, self.table = nn.Linear(8, 3), torch.arange(8.0)
+        if self.late is None:
+            self.late = torch.ones(8)
+        self.cache.setdefault("first", x * 2)
+        self.seen.append(x)
+        return self.fc(self.linear(x) + self.table + self.late)
+
+
+class Deciding(Keeping):
+    """One that looks at values, so that it is run on zeros in the end."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y * 2 if y.sum().item() > 0 else y
+
+
+@pytest.mark.parametrize("kind", [Keeping, Deciding])
+def test_nothing_without_values_is_left_in_a_model(kind):
+    model = kind()
+    weight, attributes = model.linear.weight, dict(model.__dict__)
+    before, cache, seen = weight.detach().clone(), model.cache, model.seen
+    assert structure(model, torch.rand(1, 8))["linear"].shape == (8,)
+    assert model.linear.weight is weight
+    assert torch.equal(weight, before)
+    assert model.__dict__ == attributes
+    assert model.cache is cache
+    assert model.seen is seen
+    assert (model.fc, model.table, cache, seen) == (None, None, {}, [])
+    assert list(model._modules) == ["linear"]
+    assert model._buffers == {"late": None}
+    assert type(model(torch.rand(1, 8))) is torch.Tensor
+    assert all(type(tensor) is torch.Tensor for tensor in (model.table, model.late, *model.seen))

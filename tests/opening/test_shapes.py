@@ -87,3 +87,24 @@ def test_probing_leaves_buffers_as_they_were():
     assert module.last is kept[1]
     assert module.n.item() == 0
     assert module.last.tolist() == [0, 0, 0, 0]
+
+
+def test_a_layer_that_is_made_for_the_first_input_is_not_made_for_a_guess():
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(1, 2, 3), None
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x).flatten(1)
+            if self.fc is None:
+                self.fc = nn.Linear(x.shape[1], 3)
+            return self.fc(x)
+
+    late, lazy = Late(), nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.LazyLinear(3))
+    for model in late, lazy:
+        assert open_model(model).input_spec.shape[0] == 1
+    assert late.fc is None
+    assert "fc" not in late._modules
+    assert late(torch.rand(1, 1, 8, 8)).shape == lazy(torch.rand(1, 1, 8, 8)).shape == (1, 3)
+    assert late.fc.in_features == lazy[2].in_features == 72
