@@ -150,7 +150,7 @@ def test_the_page_runs_the_model_again(large) -> None:
 
     async def click() -> None:
         explorer.toggle_layer("low")
-        explorer.select_layer("high")
+        explorer.select_layer("high.36-38")
         for _ in range(200):
             await asyncio.sleep(0.02)
             if not large.lacks and not explorer._completing:
@@ -162,7 +162,7 @@ def test_the_page_runs_the_model_again(large) -> None:
     assert "patches" in sent[1:]
     same_pixels(large)
     maximum = next(row["value"] for row in explorer.state.card["rows"] if row["name"] == "maximum")
-    assert maximum == f"{large.layer('high').stats.max:.7g}"
+    assert maximum == f"{large.layer('high.36-38').stats.max:.7g}"
 
 
 def test_a_layer_that_fails_leaves_what_ran(monkeypatch) -> None:
