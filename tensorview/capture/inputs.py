@@ -58,6 +58,19 @@ def arrange(model: nn.Module, x: Any) -> Arguments:
     )
 
 
+def taken_whole(model: nn.Module, args: tuple[Any, ...]) -> str:
+    """The end of a sentence on inputs that `forward` was given as its first argument, since they fit no other way.
+
+    Empty where each input is an argument of its own.
+    """
+    if len(args) != 1 or type(args[0]) not in (tuple, list, dict):
+        return ""
+    kind, given = type(args[0]).__name__, args[0]
+    held = f"a dict of {', '.join(map(str, given))}" if kind == "dict" else f"a {kind} of {len(given)}"
+    names = list(inspect.signature(model.forward).parameters)
+    return f"; {type(model).__name__}.forward takes {', '.join(names)}, and was given {held} as its '{names[0]}'"
+
+
 def _takes_a_list(parameters: inspect.Signature) -> bool:
     first = next(iter(parameters.parameters.values()), None)
     return first is not None and re.match(r"(typing\.)?(list|List|Sequence)\b", str(first.annotation)) is not None

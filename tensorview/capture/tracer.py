@@ -17,7 +17,7 @@ from ..errors import CaptureError
 from .choosing import choosing
 from .failure import Failure, explain, unbatched_warning
 from .gradients import Loss, gradients_along
-from .inputs import arrange, batch_size, name_inputs
+from .inputs import arrange, batch_size, name_inputs, taken_whole
 from .keeping import Chooser, Selection, Wanted
 from .ledger import Ledger
 from .plan import Output, Plan, settle
@@ -283,7 +283,7 @@ class Tracer:
             with torch.no_grad(), self._unchanged, self._in_python(), within or contextlib.nullcontext():
                 returned = recorder.run(args, kwargs)
         except Exception as error:
-            raise self._failed(error, ledger, inputs, recorder.unbatched) from error
+            raise self._failed(error, ledger, inputs, recorder.unbatched, taken_whole(self._model, args)) from error
         if recorder.unbatched is not None:
             ledger.warn(unbatched_warning(recorder.unbatched))
         if (
@@ -301,16 +301,16 @@ class Tracer:
         return settle(*found, ledger.batch)
 
     def _failed(
-        self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None
+        self, error: Exception, ledger: Ledger, inputs: tuple[Output, ...], unbatched: Failure | None, more: str
     ) -> CaptureError:
-        """The error to raise, with what did run."""
+        """The error to raise, with what did run; `more` is the end of its sentence."""
         shapes = tuple(tuple(output.shape) for output in inputs)
         failure = ledger.failure
         if failure is None or failure.error is not error:
             failure = Failure(error, "", self._model, shapes)
         calls = ledger.calls_of(failure.base)
         name = f"{failure.base}#{calls + 1}" if calls else failure.base
-        message = explain(failure, name, shapes, unbatched)
+        message = explain(failure, name, shapes, unbatched) + more
         partial = self._settle(ledger, inputs, ()).filled(ledger.copied)
         return CaptureError(message, name or None, replace(partial, error=message))
 

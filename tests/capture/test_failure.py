@@ -160,3 +160,20 @@ def test_an_exception_that_the_model_catches_is_none():
 def test_too_many_inputs():
     with pytest.raises(CaptureError, match=r"the tuple of 3 inputs does not fit Bilinear.forward\(input1"):
         capture(nn.Bilinear(2, 2, 2), (torch.rand(1, 2),) * 3)
+
+
+@pytest.mark.parametrize(
+    ("x", "held"),
+    [({"img": torch.rand(1, 4)}, "a dict of img"), ((torch.rand(1, 4),) * 2, "a tuple of 2")],
+)
+def test_inputs_that_fit_no_parameters_are_said(x, held):
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, image):
+            return self.linear(image)
+
+    with pytest.raises(CaptureError, match=f"One.forward takes image, and was given {held} as its 'image'$"):
+        capture(One(), x)
