@@ -126,6 +126,8 @@ class Recorder:
             self._frames.append(Frame(module, path))
         else:
             frame = self._frame(module, path, args, kwargs)
+            if isinstance(module, nn.TransformerEncoder) and module.use_nested_tensor and not module.training:
+                self._mind_padding(path, args, kwargs)
             self._depth += frame.atomic
             self._frames.append(frame)
             if frame.atomic and listens_to(module):
@@ -134,6 +136,13 @@ class Recorder:
             if frame.atomic:
                 self._watch.put_aside()
         self.paused = False
+
+    def _mind_padding(self, path: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note that hooks see no values of torch's fused path, which puts zeros in the place of padding."""
+        mask = kwargs.get("src_key_padding_mask", args[2] if len(args) > 2 else None)
+        if type(mask) is Tensor and not mask.is_meta and mask.dtype == torch.bool and bool(mask.any()):
+            said = "has at padded places the values that torch computes with gradients; without, torch puts zeros there"
+            self._ledger.warn(f"layer '{path}' {said}")
 
     def _path(self, module: nn.Module) -> str | None:
         """Where the module lies; of its paths, if it has several, the one in the module that calls it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -159,3 +160,23 @@ def test_a_failing_attention_leaves_no_mode_behind():
         capture(model, torch.randn(1, T, D))
     assert torch.utils._python_dispatch._get_current_dispatch_mode() is None
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_it_is_said_that_padding_has_values():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+
+        def forward(self, x, padding):
+            return self.encoder(x, src_key_padding_mask=padding)
+
+    model, x = Padded().eval(), torch.rand(1, 5, 8)
+    padding = torch.tensor([[False] * 3 + [True] * 2])
+    trace = capture(model, (x, padding))
+    np.testing.assert_allclose(trace[trace.outputs[0]].values, model(x, padding)[0].detach().numpy(), atol=1e-6)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nested tensors are a prototype
+        assert model(x, padding)[0, 3:].abs().max() == 0
+    assert [said.partition(" has")[0] for said in trace.warnings] == ["layer 'encoder'"]
+    assert capture(model, (x, torch.zeros(1, 5, dtype=torch.bool))).warnings == ()
