@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import OpenError
+from .local import local
 
 MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
@@ -74,7 +75,7 @@ def open_array(path: str | Path) -> np.ndarray:
 
 def open_input(path: str | Path) -> Image.Image | np.ndarray:
     """What `open_array` returns for a .npy file, what `open_image` returns for any other."""
-    return open_array(path) if Path(path).suffix.lower() == ".npy" else open_image(path)
+    return open_array(path) if Path(local(path)).suffix.lower() == ".npy" else open_image(path)
 
 
 def plain_mode(image: Image.Image) -> Image.Image:

@@ -17,6 +17,7 @@ from .convention import Declared, checked_shape
 from .draws import same_draws
 from .files import open_file
 from .formats import FORMATS, Format, format_of
+from .local import local
 from .python_file import run_file, take_model
 from .samples import digits_pool, read_samples
 from .subject import Origin, Subject
@@ -77,6 +78,7 @@ def _open(
     spec: str, weights: str | Path | None, trust: bool, shape: tuple[int, ...] | None, random_weights: bool
 ) -> Subject:
     """The model that a person named."""
+    local(spec)
     if spec.startswith("torchvision:"):
         subject = open_torchvision(spec.partition(":")[2], weights is None and not random_weights, shape)
         if weights is not None:

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import OpenError, TrustRequired
 from .archives import check_archive
+from .local import local
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # what training scripts save the weights under
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
@@ -39,7 +40,7 @@ def load_weights(module: nn.Module, path: str | Path, trust: bool = False) -> No
         OpenError: the file is missing or broken, or its weights do not fit.
         TrustRequired: the file is a pickle that needs to run code.
     """
-    path = Path(path)
+    path = Path(local(path))
     if not path.is_file():
         raise OpenError(f"{path} is a folder, not a file of weights." if path.is_dir() else f"There is no file {path}.")
     is_safe = path.suffix.lower() == ".safetensors"

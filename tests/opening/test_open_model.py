@@ -266,3 +266,13 @@ def test_attributes_that_are_wrong(tmp_path, line, words):
 
 def test_shipped_models_are_listed():
     assert shipped_models() == ("lenet5",)
+
+
+def test_addresses_are_no_files(tmp_path):
+    for spec in ("https://a.b/net.py:Net", "https://a.b/net.onnx", "s3://b/net.pt"):
+        with pytest.raises(OpenError, match=f"^{spec} is an address, and only files are opened"):
+            open_model(spec)
+    with pytest.raises(OpenError, match=r"^https://a.b/c.png is an address"):
+        open_model("lenet5").read("https://a.b/c.png")
+    with pytest.raises(OpenError, match=r"^https://a.b/w.safetensors is an address"):
+        open_model("lenet5", weights="https://a.b/w.safetensors")
