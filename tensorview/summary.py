@@ -207,7 +207,8 @@ def _attention(layer: Layer, trace: Trace) -> int:
     width = hyper.get("embed_dim", layer.shape[-1])
     keys, values = hyper.get("kdim") or width, hyper.get("vdim") or width
     projections = rows * width * width * 2 + columns * width * (keys + values)
-    return projections + 2 * rows * columns * width
+    windows = heads // hyper["num_heads"]  # that are folded into the batch
+    return windows * (projections + 2 * rows * columns * width)
 
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -219,10 +220,10 @@ def _recurrent(layer: Layer, trace: Trace) -> int | None:
     gates = next((number for start, number in _GATES.items() if name.startswith(start)), None)
     if gates is None or "hidden_size" not in hyper:
         return None
-    hidden = hyper["hidden_size"]
+    hidden, steps = hyper["hidden_size"], math.prod(layer.shape[:-1])  # of all sequences of one sample
     if name.endswith("Cell"):
-        return gates * hidden * (hyper["input_size"] + hidden)
-    steps, directions = layer.shape[0], 2 if hyper["bidirectional"] else 1
+        return steps * gates * hidden * (hyper["input_size"] + hidden)
+    directions = 2 if hyper["bidirectional"] else 1
     out = hyper.get("proj_size") or hidden
     work = 0
     for number in range(hyper["num_layers"]):

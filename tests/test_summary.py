@@ -106,6 +106,44 @@ def test_the_work_of_an_lstm_with_projections():
     assert summarize(nn.Sequential(model), (7, 3)).multiply_adds == 7 * weights
 
 
+class Windows(nn.Module):
+    """A layer that is given each row of a sample as a sequence of its own."""
+
+    def __init__(self, layer, batch_first=True):
+        super().__init__()
+        self.layer, self.batch_first = layer, batch_first
+
+    def forward(self, x):
+        x = x.flatten(0, 1)
+        x = x if self.batch_first else x.transpose(0, 1)
+        return self.layer(x, x, x)[0] if isinstance(self.layer, nn.MultiheadAttention) else self.layer(x)[0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_work_is_that_of_all_windows(cell, batch):
+    model = Windows(cell(4, 8, bidirectional=True, batch_first=True))
+    weights = sum(p.numel() for name, p in model.named_parameters() if "weight" in name)
+    assert summarize(model, torch.rand(batch, 5, 7, 4)).multiply_adds == 5 * 7 * weights
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nn.LSTMCell, 4), (nn.GRUCell, 3), (nn.RNNCell, 1)])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_cells_work_is_that_of_all_rows(cell, gates, batch):
+    rows = nn.Sequential(nn.Flatten(0, 1), cell(3, 5))
+    assert summarize(rows, torch.rand(batch, 6, 3)).multiply_adds == 6 * gates * 5 * (3 + 5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_the_work_of_attention_is_that_of_all_windows(batch, batch_first):
+    model = Windows(nn.MultiheadAttention(8, 2, batch_first=batch_first), batch_first).eval()
+    x = torch.rand(batch, 5, 7, 8)
+    table = summarize(model, x)
+    assert table.multiply_adds == 5 * (4 * 7 * 8 * 8 + 2 * 7 * 7 * 8)
+    assert 2 * batch * table.multiply_adds == counted_by_torch(model, x)
+
+
 class Tied(nn.Module):
     """Weights shared by two modules, a module that is called twice, and a parameter of no layer."""
 
