@@ -12,10 +12,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .capture import Layer, Trace, capture, structure
+from .capture import Layer, Trace, structure
 from .capture.recorder import plain_path
-from .capture.values import tensors_in
-from .errors import CaptureError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,8 +93,7 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
 
     Args:
         model: any `nn.Module`.
-        x: an input, or the shape of one sample, as `(3, 224, 224)`. Where zeros in its place will not do, as for
-            lengths, the model runs on `x` itself.
+        x: an input, or the shape of one sample, as `(3, 224, 224)`, of which the values are zeros.
         dtype: of an input that is given by its shape.
 
     Raises:
@@ -136,15 +133,11 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
 
 
 def _structure(model: nn.Module, x: Any, dtype: str | None) -> Trace:
-    """The structure of the model; of one that needs an input's values, with what a pass on these finds."""
+    """The structure of the model."""
     log = logging.getLogger("torch._subclasses.fake_tensor")
     log.addFilter(_nothing)  # of errors that are raised as well, and that the model may catch
     try:
         return structure(model, x, dtype)
-    except CaptureError:
-        if next(tensors_in(x), None) is None:
-            raise
-        return capture(model, x, layers=())
     finally:
         log.removeFilter(_nothing)
 

@@ -203,6 +203,24 @@ def test_a_model_that_needs_the_values_of_its_input_is_given_them():
         summarize(model, (torch.rand(1, 7, 3), torch.tensor([0])))
 
 
+class Graph(nn.Module):
+    """Each edge but those from a node to itself brings a message."""
+
+    def __init__(self):
+        super().__init__()
+        self.message = nn.Linear(8, 6)
+
+    def forward(self, x, edges):
+        edges = edges[0][:, edges[0][0] != edges[0][1]]
+        return self.message(x[:, edges[0]])
+
+
+def test_what_a_mask_selects_is_counted():
+    x = torch.rand(1, 4, 8), torch.tensor([[[0, 1, 2, 3], [1, 2, 2, 0]]])
+    table = summarize(Graph(), x)
+    assert [(row.shape, row.multiply_adds) for row in table.rows if row.name == "message"] == [((3, 6), 3 * 8 * 6)]
+
+
 class Trying(nn.Module):
     """It goes on after an error."""
 

@@ -40,18 +40,19 @@ def shapes_only() -> FakeTensorMode:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-def stand_in(model: nn.Module, x: Any, dtype: str | None) -> Any:
+def stand_in(model: nn.Module, x: Any, dtype: str | None, values: bool = False) -> Any:
     """Zeros in place of an input, on the device of the model's weights.
 
     Args:
         x: an input, or the shape of one sample.
         dtype: of an input that is given by its shape; None for that of the first weights, or int64 where they are
             an embedding's.
+        values: whether an input that has values keeps them.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     if isinstance(x, (tuple, list)) and x and all(isinstance(size, int) for size in x):
         return torch.zeros(1, *x, dtype=getattr(torch, dtype) if dtype else _dtype(model), device=device)
-    return cloned(x, lambda tensor: torch.zeros_like(tensor, device=device))
+    return cloned(x, lambda t: t.to(device) if values and not t.is_meta else torch.zeros_like(t, device=device))
 
 
 def unconnected(model: nn.Module) -> Trace:

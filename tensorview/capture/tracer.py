@@ -164,11 +164,11 @@ class Tracer:
 
         Nothing is computed: the pass runs on tensors that have a shape only, so that a model of any size, also one
         on torch's meta device, is traced in the time that Python takes. A model that needs values to go on (where
-        it decides by them, or has lazy modules) is run on zeros instead.
+        it decides by them or selects with a mask, or has lazy modules) is run on `x` instead.
 
         Args:
-            x: an input as for a call, of which only shapes and dtypes count; or the shape of one sample, as
-                `(3, 224, 224)`. Default: not known; then layers have no shapes and no edges.
+            x: an input as for a call; or the shape of one sample, as `(3, 224, 224)`, of which the values are zeros.
+                Default: not known; then layers have no shapes and no edges.
             dtype: of an input that is given by its shape; default: that of the weights.
 
         Raises:
@@ -197,7 +197,7 @@ class Tracer:
             return self._of_stand_in(x, dtype)
 
     def _of_stand_in(self, x: Any, dtype: str | None) -> Trace:
-        self._record(*arrange(self._model, stand_in(self._model, x, dtype))[:2], 0)
+        self._record(*arrange(self._model, stand_in(self._model, x, dtype, True))[:2], 0)
         return self._template
 
     @property

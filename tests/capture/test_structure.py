@@ -67,6 +67,37 @@ def test_a_pass_that_needs_values_runs_on_zeros():
     assert [(layer.name, layer.shape, layer.values) for layer in trace] == [("b", (4,), None)]
 
 
+class Masked(nn.Module):
+    """Tokens that are padding (0) are left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix = nn.Embedding(10, 8), nn.Linear(8, 4)
+
+    def forward(self, ids):
+        return self.mix(self.embed(ids)[ids != 0])
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3, 0], [0, 5, 6, 0], [0, 0, 0, 0]])
+def test_shapes_that_depend_on_values_are_those_of_the_given_values(ids):
+    model, x = Masked(), torch.tensor([ids])
+    trace = structure(model, x)
+    assert trace["mix"].shape == (sum(number != 0 for number in ids), 4)
+    assert described(trace) == described(capture(model, x))
+    assert structure(model, (4,))["mix"].shape == structure(model, x.to("meta"))["mix"].shape == (0, 4)
+    assert x.tolist() == [ids]
+
+
+def test_an_input_is_not_written_to():
+    class Writing(nn.Module):
+        def forward(self, x):
+            return F.relu(x.mul_(2), inplace=True) if x.sum().item() > 0 else x
+
+    x = torch.ones(1, 3)
+    assert [layer.name for layer in structure(Writing(), x)] == ["relu"]
+    assert x.tolist() == [[1, 1, 1]]
+
+
 def test_token_indices_are_whole_numbers():
     model = nn.Sequential(nn.Embedding(10, 4), nn.LSTM(4, 3, batch_first=True))
     trace = structure(model, (7,))
