@@ -163,7 +163,10 @@ class Recorder:
         if isinstance(module, nn.modules.conv._ConvNd) and given and given[0].ndim == len(module.kernel_size) + 1:
             self.unbatched = self.unbatched or Failure(None, path, module, (tuple(given[0].shape),))
         versions = tuple(map(version, given))
-        sources, operands = provenance.of_all(given), provenance.operands(given)
+        # In the place of parameters torch.func.functional_call puts what a model has computed.
+        computed = (value for value in module._parameters.values() if value is not None and type(value) is Tensor)
+        feeding = (*given, *computed)
+        sources, operands = provenance.of_all(feeding), provenance.operands(feeding)
         fed = provenance.slots(tensors_in(args))
         return Frame(module, path, atomic, given, versions, sources, operands, fed_by, fed)
 

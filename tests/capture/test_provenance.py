@@ -290,3 +290,23 @@ def test_it_is_said_where_values_go_to_numpy(take):
     assert parents(trace)["b"] == ()
     assert trace.warnings == ("values of 'a' go to NumPy, where what is made of them is not followed",)
     assert tracer(torch.zeros(1, 4)).warnings == trace.warnings
+
+
+def test_weights_that_another_layer_computes_feed_the_layer_that_has_them():
+    class Hyper(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hyper, self.net = nn.Linear(3, 16), nn.Sequential(linear(), nn.Tanh())
+
+        def forward(self, x, condition):
+            weights = {"0.weight": self.hyper(condition).view(4, 4), "0.bias": torch.zeros(4)}
+            return torch.func.functional_call(self.net, weights, (x,))
+
+    model, given = Hyper(), (torch.ones(1, 4), torch.rand(1, 3))
+    tracer = Tracer(model)
+    for _ in range(2):
+        trace = tracer(given)
+        assert set(parents(trace)["net.0"]) == {"x", "view"}
+        with torch.no_grad():
+            np.testing.assert_allclose(trace["net.1"].values, model(*given)[0].numpy(), rtol=1e-6)
+    assert all(type(parameter) is nn.Parameter for parameter in model.parameters())
