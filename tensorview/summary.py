@@ -120,6 +120,8 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
     if rest:
         rows.append(Row("(of no layer)", "", parameters=rest))
     total = sum(sizes.values())
+    unknown = [row.name for row in rows if row.multiply_adds is None]
+    said = f"the multiply-adds of {', '.join(map(repr, unknown))} are not known, and not in the sum"
     return Summary(
         model=trace.model_name,
         rows=tuple(rows),
@@ -128,7 +130,7 @@ def summarize(model: nn.Module, x: Any = None, dtype: str | None = None) -> Summ
         multiply_adds=sum(row.multiply_adds or 0 for row in rows),
         bytes=sum(row.bytes for row in rows),
         parameter_bytes=sum(size * wide.get(key, 4) for key, size in sizes.items()),
-        warnings=trace.warnings,
+        warnings=(*trace.warnings, said) if unknown else trace.warnings,
     )
 
 
@@ -153,7 +155,11 @@ def multiply_adds(layer: Layer, trace: Trace) -> int | None:
     """Of one layer for one sample; None where its work is not known."""
     if ":" in layer.name or layer.kind == "input":
         return 0
-    count = _COUNTS.get(layer.kind)
+    count, hyper = _COUNTS.get(layer.kind), layer.info.hyper
+    if "multiply_adds" in hyper:
+        # A convolution, say, that was made of something else than products.
+        unseen = hyper["multiply_adds"] == 0 and count not in (None, _merge)
+        return None if unseen else hyper["multiply_adds"]
     try:
         return 0 if count is None else count(layer, trace)
     except (KeyError, IndexError, TypeError):

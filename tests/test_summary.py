@@ -144,6 +144,174 @@ def test_the_work_of_attention_is_that_of_all_windows(batch, batch_first):
     assert 2 * batch * table.multiply_adds == counted_by_torch(model, x)
 
 
+class Own(nn.Module):
+    """A layer that torch does not know."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+
+
+class Times(Own):
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+class Fused(Own):
+    """As in GPT-2."""
+
+    def forward(self, x):
+        bias = self.weight[0]
+        return torch.addmm(bias, x.flatten(0, -2), self.weight).view(*x.shape[:-1], len(bias))
+
+
+class Attends(Own):
+    def forward(self, x):
+        q, k, v = (x[:, None] @ self.weight).chunk(3, -1)
+        return F.scaled_dot_product_attention(q, k, v)[:, 0]
+
+
+class Standardized(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight - self.weight.mean(), self.bias, self.stride, self.padding, groups=self.groups)
+
+
+class Narrow(nn.Linear):
+    """It goes through two features only."""
+
+    def forward(self, x):
+        return x @ self.weight[:2].T @ self.weight[:2]
+
+
+class Stretched(nn.ConvTranspose1d):
+    def forward(self, x):
+        return F.conv_transpose1d(x, self.weight, stride=2)
+
+
+class Itself(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x, need_weights=False)[0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Times(6, 8), (5, 8)),
+        (Fused(8, 6), (5, 8)),
+        (Attends(8, 24), (5, 8)),
+        (Standardized(4, 6, 3, groups=2, padding=1), (4, 7, 5)),
+        (Narrow(8, 6), (5, 8)),
+        (Stretched(4, 3, 5), (4, 7)),
+        (Itself(8, 2, batch_first=True), (5, 8)),
+        (nn.Linear(8, 6), (5, 8)),
+    ],
+)
+def test_the_products_inside_a_layer_of_ones_own_are_counted(layer, shape, batch):
+    model = nn.Sequential(layer, nn.ReLU())
+    x = torch.rand(batch, *shape)
+    assert 2 * batch * summarize(model.eval(), x).multiply_adds == counted_by_torch(model, x)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_the_products_inside_a_scripted_layer_are_counted():
+    assert summarize(nn.Sequential(torch.jit.script(nn.Linear(8, 6)), nn.ReLU()), (5, 8)).multiply_adds == 5 * 8 * 6
+
+
+class Scores(Own):
+    """For each token one number, by a product of a matrix and a vector."""
+
+    def forward(self, x):
+        return torch.stack([sample @ self.weight for sample in x])
+
+
+def test_products_with_vectors_are_counted_too():
+    table = summarize(nn.Sequential(Scores(8), nn.Softmax(-1)), torch.rand(2, 5, 8))
+    assert [row.multiply_adds for row in table.rows] == [5 * 8, 0]
+
+
+def test_a_bilinear_form_inside_a_layer_is_counted():
+    class Form(Own):
+        def forward(self, x):
+            return F.bilinear(x, x, self.weight)
+
+    assert summarize(nn.Sequential(Form(5, 4, 4), nn.ReLU()), (3, 4)).multiply_adds == 3 * 5 * 4 * 4
+
+
+@pytest.mark.skipif(not hasattr(torch, "_grouped_mm"), reason="torch is too old")
+def test_products_of_groups_are_counted():
+    class Experts(Own):
+        def forward(self, x):
+            ends = torch.tensor([3, 8], dtype=torch.int32)
+            return torch._grouped_mm(x[0].bfloat16(), self.weight.bfloat16(), offs=ends)[None]
+
+    assert summarize(nn.Sequential(Experts(2, 16, 24), nn.ReLU()), (8, 16)).multiply_adds == 8 * 16 * 24
+
+
+def test_each_call_of_a_layer_of_ones_own_is_counted_by_itself():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.times = Times(8, 8)
+
+        def forward(self, x):
+            return self.times(self.times(x)[:, ::2])
+
+    rows = {row.name: row.multiply_adds for row in summarize(Twice(), (6, 8)).rows}
+    assert (rows["times"], rows["times#2"]) == (6 * 64, 3 * 64)
+
+
+def test_products_of_what_a_mask_selects_are_counted():
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.times = Times(6, 8)
+
+        def forward(self, x):
+            return self.times(x[x[..., 0] > 0])
+
+    x = torch.full((1, 5, 8), -1.0)
+    x[0, :3] = 1
+    assert summarize(Chosen(), x).multiply_adds == 3 * 8 * 6
+
+
+def test_products_without_data_and_in_inference_mode_are_counted():
+    model = nn.Sequential(Times(6, 8), nn.ReLU())
+    with torch.inference_mode():
+        assert summarize(model, (5, 8)).multiply_adds == 5 * 8 * 6
+    assert summarize(model.to("meta"), (5, 8)).multiply_adds == 5 * 8 * 6
+
+
+def test_work_that_is_not_known_is_said():
+    @torch.library.custom_op("tensorview_test::product", mutates_args=())
+    def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return x @ weight
+
+    class Foreign(Own):
+        def forward(self, x):
+            return product(x, self.weight)
+
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return x * self.weight.sum()
+
+    table = summarize(nn.Sequential(Foreign(8, 6), Scaled(6, 6), nn.Linear(6, 3)), (8,))
+    assert [row.multiply_adds for row in table.rows] == [None, None, 6 * 3]
+    assert table.multiply_adds == 6 * 3
+    assert "note: the multiply-adds of '0', '1' are not known, and not in the sum" in str(table)
+
+
+def test_a_layer_that_does_not_run_while_it_is_counted_is_in_the_table():
+    class Shy(Own):
+        def forward(self, x):
+            if torch._C._len_torch_dispatch_stack():
+                raise RuntimeError("not under a mode")
+            return x @ self.weight
+
+    table = summarize(nn.Sequential(Shy(8, 6), nn.Linear(6, 3)), (8,))
+    assert [(row.shape, row.multiply_adds) for row in table.rows] == [((6,), None), ((3,), 6 * 3)]
+
+
 class Tied(nn.Module):
     """Weights shared by two modules, a module that is called twice, and a parameter of no layer."""
 

@@ -38,7 +38,8 @@ class ModuleInfo:
     Attributes:
         text: `repr` of the module, or `max_pool2d(kernel_size=2)` for a function.
         hyper: numbers, strings and tuples such as `kernel_size`, `stride`, `groups`, `in_features`, as the module
-            has them.
+            has them. In a structure also `multiply_adds`, of one sample, where these were counted; None where they
+            are not known.
         parameters: `(name, shape, number of elements)` of each parameter.
         parameter_count: how many numbers the parameters hold together.
         formula: the count spelled out, `"6 x (1 x 5 x 5) weights + 6 biases = 156"` with multiplication signs for

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from threading import get_ident
 from typing import Any, NamedTuple
@@ -20,11 +21,15 @@ from .kinds import is_atomic, module_kind, module_type
 from .layers import ModuleInfo
 from .ledger import Ledger
 from .plan import Node, Output, Step, also, is_plain
+from .products import Products, Uncounted, has_formula
 from .provenance import UNKNOWN, Sources, version
 from .values import apart, batch_axis, cloned, named_tensors, tensors_in
 
 # Of torch.compile, of FSDP, and of activation checkpointing.
 _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+
+Counting = type[Products] | type[Uncounted]
 
 
 class Frame(NamedTuple):
@@ -55,12 +60,15 @@ class Recorder:
     Hooks on every module say which module is running; those on atomic modules record what it returned. A
     `FunctionWatch` sees the functions between them.
 
+    Args:
+        counter: counts the multiply-adds of each layer of which no formula tells them; None for no counting.
+
     Attributes:
         paused: while hooks work on tensors themselves.
         unbatched: the first convolution that was given no batch dimension.
     """
 
-    def __init__(self, model: nn.Module, ledger: Ledger) -> None:
+    def __init__(self, model: nn.Module, ledger: Ledger, counter: Counting | None = None) -> None:
         self.paused = False
         self.unbatched: Failure | None = None
         self._model, self._ledger = model, ledger
@@ -69,6 +77,8 @@ class Recorder:
         self._infos: dict[int, ModuleInfo] = {}
         self._frames: list[Frame] = []
         self._listener: Listener | None = None
+        self._counter = counter
+        self._products: Products | Uncounted | None = None
         self._depth = 0  # of modules under way since an atomic one was entered, itself included
         self._thread = get_ident()
         self._ambient = sys.exc_info()[1]
@@ -133,6 +143,9 @@ class Recorder:
             if frame.atomic and listens_to(module):
                 self._listener = Listener()
                 self._listener.__enter__()
+            if frame.atomic and self._counter is not None and not has_formula(module):
+                self._products = self._counter()
+                self._products.__enter__()
             if frame.atomic:
                 self._watch.put_aside()
         self.paused = False
@@ -176,6 +189,7 @@ class Recorder:
             return None
         self.paused = True
         frame = self._frames.pop()
+        products = self._products
         heard = self._hush() if frame.atomic else None
         try:
             error = sys.exc_info()[1]
@@ -183,7 +197,9 @@ class Recorder:
                 shapes = tuple(tuple(tensor.shape) for tensor in tensors_in((args, kwargs)))
                 self._ledger.fail(error, frame.path, module, shapes)
                 return None
-            return self._record(frame, out, heard) if frame.atomic and not self._is_mapped(frame, out) else None
+            if not frame.atomic or self._is_mapped(frame, out):
+                return None
+            return self._record(frame, out, heard, products)
         finally:
             self._depth -= self._depth > 0
             self.paused = False
@@ -198,14 +214,17 @@ class Recorder:
         return mapped
 
     def _hush(self) -> Attention | None:
-        """Stop listening: the attention that was heard."""
+        """Stop listening and counting: the attention that was heard."""
+        if self._products is not None:
+            self._products.__exit__(None, None, None)
+            self._products = None
         listener, self._listener = self._listener, None
         if listener is None:
             return None
         listener.__exit__(None, None, None)
         return listener.heard
 
-    def _record(self, frame: Frame, out: Any, heard: Attention | None) -> Any:
+    def _record(self, frame: Frame, out: Any, heard: Attention | None, products: Products | Uncounted | None) -> Any:
         """Record what an atomic module returned."""
         module, provenance = frame.module, self._ledger.provenance
         changed = [t for t, old in zip(frame.given, frame.versions, strict=True) if version(t) != old]
@@ -215,6 +234,8 @@ class Recorder:
         if handed_on:
             out = cloned(out, lambda tensor: apart(tensor) if any(tensor is other for other in kept) else tensor)
         outputs = self._add_outputs(frame, out)
+        if outputs and products is not None:
+            self._add_count(outputs[0], products.count)
         for tensor in changed:
             provenance.written(tensor, tuple(output.node for output in outputs[:1]))
         for output, tensor in zip(outputs, tensors_in(out), strict=True):
@@ -240,6 +261,12 @@ class Recorder:
             node = self._node(frame, outputs[0].node if outputs else -1, suffix)
             outputs.append(self._ledger.add(node, tensor, frame.module, batch_axis(frame.module, position)))
         return outputs
+
+    def _add_count(self, output: Output, count: int | None) -> None:
+        """Note the multiply-adds of a call: a sample's share, or all where what came of them belongs to no sample."""
+        node = self._ledger.nodes[output.node]
+        share = count if count is None or output.pick.axis < 0 else count // self._ledger.batch
+        node.info = replace(node.info, hyper={**node.info.hyper, "multiply_adds": share})
 
     def _node(self, frame: Frame, first: int, suffix: str) -> Node:
         """A node of a module's call; a further one if `first` is the node of its first tensor."""

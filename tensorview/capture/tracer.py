@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,7 +22,8 @@ from .inputs import arrange, batch_size, name_inputs, taken_whole
 from .keeping import Chooser, Selection, Wanted
 from .ledger import Ledger
 from .plan import Output, Plan, settle
-from .recorder import Recorder
+from .products import Products, Uncounted
+from .recorder import Counting, Recorder
 from .replay import Replay
 from .room import Rooms
 from .standing import StandIns
@@ -191,13 +193,19 @@ class Tracer:
             fake = shapes_only()
             with fake:
                 args, kwargs, _ = arrange(self._model, stand_in(self._model, x, dtype))
-            self._record(args, kwargs, 0, fake)
+            self._record(args, kwargs, 0, fake, counter=Products)
             return self._template
         with put_back(self._model):
             return self._of_stand_in(x, dtype)
 
     def _of_stand_in(self, x: Any, dtype: str | None) -> Trace:
-        self._record(*arrange(self._model, stand_in(self._model, x, dtype, True))[:2], 0)
+        given = stand_in(self._model, x, dtype, True)
+        try:
+            self._record(*arrange(self._model, given)[:2], 0, counter=Products)
+        except CaptureError:
+            if "torch._dynamo" in sys.modules:
+                torch.compiler.reset()  # it does not try again what failed under a counter
+            self._record(*arrange(self._model, given)[:2], 0, counter=Uncounted)
         return self._template
 
     @property
@@ -270,13 +278,14 @@ class Tracer:
         room: float,
         within: AbstractContextManager[Any] | None = None,
         means: bool = False,
+        counter: Counting | None = None,
     ) -> Ledger:
-        """The full pass, in the context `within`; `room` and `means` as in `Ledger`."""
+        """The full pass, in the context `within`; `room` and `means` as in `Ledger`, `counter` as in `Recorder`."""
         named = name_inputs(self._model, args, kwargs)
         batch = batch_size(args, [tensor for _, tensor in named], self._sample)
         ledger = Ledger(batch, self._sample, self._wanted, room, means)
         inputs = tuple(ledger.add_input(name, tensor) for name, tensor in named)
-        recorder = Recorder(self._model, ledger)
+        recorder = Recorder(self._model, ledger, counter)
         self._found = self._plan = None
         self._unchanged = Unchanged(self._model)
         try:
