@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, UntypedStorage
@@ -41,6 +42,18 @@ class Provenance:
             if (memory := _memory(inner)) is not None:
                 self._memories.setdefault(memory, (inner.untyped_storage(), sources))
         self._entries[tensor] = (sources, direct, direct or cellwise, sources[0] if direct else slot)
+
+    def entries(self, tensors: Iterable[Tensor]) -> list[tuple[Tensor, Any]]:
+        """What is known of tensors, for `put_back`."""
+        return [(tensor, self._entries.get(tensor)) for tensor in tensors]
+
+    def put_back(self, entries: Iterable[tuple[Tensor, Any]]) -> None:
+        """Know of tensors again what was known, whatever was said since."""
+        for tensor, entry in entries:
+            if entry is None:
+                self._entries.pop(tensor, None)
+            else:
+                self._entries[tensor] = entry
 
     def of(self, tensor: Tensor) -> Sources:
         """The numbers of the layers that `tensor` comes from, in argument order.

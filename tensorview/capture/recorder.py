@@ -30,6 +30,8 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 Counting = type[Products] | type[Uncounted]
+# What may be given another tensor of the same memory in place of one of a module's arguments.
+_CLONED = (Tensor, nn.Parameter, tuple, list, dict)
 
 
 class Frame(NamedTuple):
@@ -40,7 +42,6 @@ class Frame(NamedTuple):
         atomic: whether the call is a layer.
         given: the tensors among the arguments, and `versions` of them before the call.
         sources, operands, fed_by: as in `functions.Call`.
-        fed: the slots of the tensors among the arguments without a name.
     """
 
     module: nn.Module
@@ -51,7 +52,6 @@ class Frame(NamedTuple):
     sources: Sources = ()
     operands: int = 0
     fed_by: int = UNKNOWN
-    fed: tuple[int, ...] = ()
 
 
 class Recorder:
@@ -180,8 +180,7 @@ class Recorder:
         computed = (value for value in module._parameters.values() if value is not None and type(value) is Tensor)
         feeding = (*given, *computed)
         sources, operands = provenance.of_all(feeding), provenance.operands(feeding)
-        fed = provenance.slots(tensors_in(args))
-        return Frame(module, path, atomic, given, versions, sources, operands, fed_by, fed)
+        return Frame(module, path, atomic, given, versions, sources, operands, fed_by)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Called after each module, also when it raised; a result replaces what the module returned."""
@@ -199,7 +198,7 @@ class Recorder:
                 return None
             if not frame.atomic or self._is_mapped(frame, out):
                 return None
-            return self._record(frame, out, heard, products)
+            return self._record(frame, args, kwargs, out, heard, products)
         finally:
             self._depth -= self._depth > 0
             self.paused = False
@@ -224,15 +223,26 @@ class Recorder:
         listener.__exit__(None, None, None)
         return listener.heard
 
-    def _record(self, frame: Frame, out: Any, heard: Attention | None, products: Products | Uncounted | None) -> Any:
+    def _record(
+        self,
+        frame: Frame,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+        heard: Attention | None,
+        products: Products | Uncounted | None,
+    ) -> Any:
         """Record what an atomic module returned."""
         module, provenance = frame.module, self._ledger.provenance
+        fed = provenance.slots(tensors_in(args))
         changed = [t for t, old in zip(frame.given, frame.versions, strict=True) if version(t) != old]
         # A module that hands an argument on would otherwise become the source of the argument's other users.
         kept = [tensor for tensor in frame.given if not any(tensor is other for other in changed)]
-        handed_on = type(out) in (Tensor, tuple, list, dict) and any(t is k for t in tensors_in(out) for k in kept)
-        if handed_on:
+        handed_on = [tensor for tensor in tensors_in(out) if any(tensor is other for other in kept)]
+        replaced = bool(handed_on) and (type(out) in _CLONED or hasattr(out, "_fields"))
+        if replaced:
             out = cloned(out, lambda tensor: apart(tensor) if any(tensor is other for other in kept) else tensor)
+        before = [] if replaced else provenance.entries(handed_on)
         outputs = self._add_outputs(frame, out)
         if outputs and products is not None:
             self._add_count(outputs[0], products.count)
@@ -240,18 +250,23 @@ class Recorder:
             provenance.written(tensor, tuple(output.node for output in outputs[:1]))
         for output, tensor in zip(outputs, tensors_in(out), strict=True):
             provenance.set(tensor, (output.node,), True)
-        if not outputs and out is not None:
-            what = f"layer '{frame.path}' ({module_type(module)})"
-            self._ledger.warn(f"{what} returned {type(out).__name__}, which is not drawn")
+        provenance.put_back(before)
+        known = (*frame.given, *tensors_in(out))
+        written = [t for t in tensors_in((args, kwargs)) if not any(t is other for other in known)]
+        for tensor in written:  # to a dict or a list that it was given
+            provenance.set(tensor, tuple(output.node for output in outputs[:1]) or frame.sources, False)
+        if not outputs and (out is not None or written):
+            did = f"returned {type(out).__name__}" if out is not None else "only wrote into its arguments"
+            self._ledger.warn(f"layer '{frame.path}' ({module_type(module)}) {did}, which is not drawn")
         maps, listens = -1, False
         if heard is not None and outputs:
             node = self._node(frame, outputs[0].node, SUFFIX)
             maps, listens = self._ledger.add_attention(node, heard, module)
         plain = maps < 0 and len(outputs) == 1 and is_plain(out, outputs[0])
-        more = also(frame.fed)
+        more = also(fed)
         step = Step(module, None, -1, frame.fed_by, tuple(outputs), plain and not more, maps, listens, more)
         self._ledger.steps.append(step)
-        return out if handed_on else None
+        return out if replaced else None
 
     def _add_outputs(self, frame: Frame, out: Any) -> list[Output]:
         """A node for each tensor: the first has the layer's name, others are `"lstm:1"`, `"backbone:key"`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -310,3 +311,65 @@ def test_weights_that_another_layer_computes_feed_the_layer_that_has_them():
         with torch.no_grad():
             np.testing.assert_allclose(trace["net.1"].values, model(*given)[0].numpy(), rtol=1e-6)
     assert all(type(parameter) is nn.Parameter for parameter in model.parameters())
+
+
+class Pair(NamedTuple):
+    one: Tensor
+    other: Tensor
+
+
+class HandsOn(nn.Module):
+    """A leaf that returns what it was given, in some container."""
+
+    def __init__(self, container: Callable[..., Any]) -> None:
+        super().__init__()
+        self.container = container
+
+    def forward(self, one: Tensor, other: Tensor) -> Any:
+        return self.container(one, other)
+
+
+@pytest.mark.parametrize("container", [Pair, lambda a, b: OrderedDict(a=a, b=b), lambda a, b: {"a": a, "b": [b]}])
+def test_what_is_handed_on_in_any_container_comes_from_where_it_came(container):
+    def forward(self, x):
+        one = self.a(x)
+        result = self.p(one, x)
+        assert type(result) is type(container(one, x))
+        return self.c(one) + self.d(x)
+
+    trace = capture(Made(forward, a=linear(), p=HandsOn(container), c=linear(), d=linear()), torch.ones(1, 4))
+    assert parents(trace)["c"] == ("a",)
+    assert parents(trace)["d"] == ("input",)
+
+
+def test_a_parameter_that_dropout_hands_on_comes_from_nothing():
+    def forward(self, x):
+        return self.a(x + self.drop(self.weight)) + self.b(x * self.weight)
+
+    model = Made(forward, a=linear(), b=linear(), drop=nn.Dropout())
+    model.weight = nn.Parameter(torch.rand(4))
+    trace = capture(model.eval(), torch.ones(1, 4))
+    assert parents(trace)["add"] == ("input", "drop")
+    assert parents(trace)["b"] == ("input",)
+    with torch.no_grad():
+        np.testing.assert_array_equal(trace.layers[-1].values, model(torch.ones(1, 4))[0].numpy())
+
+
+def test_what_a_module_writes_into_an_argument_is_followed(monkeypatch):
+    class Match(nn.Module):
+        def forward(self, f, data):
+            data["found"] = [f.sigmoid()]
+
+    def forward(self, x):
+        data = {}
+        self.match(self.b(self.a(x)), data)
+        return self.c(data["found"][0])
+
+    model = Made(forward, a=linear(), b=linear(), c=linear(), match=Match())
+    tracer, x, y = Tracer(model), torch.randn(1, 4), torch.randn(1, 4)
+    trace = tracer(x)
+    assert parents(trace) == {"a": ("input",), "b": ("a",), "c": ("b",)}
+    assert trace.warnings == ("layer 'match' (Match) only wrote into its arguments, which is not drawn",)
+    monkeypatch.setattr(tracer, "_record", None)  # of the full pass, which is not needed again
+    with torch.no_grad():
+        np.testing.assert_array_equal(tracer(y)["c"].values, model(y)[0].numpy())
