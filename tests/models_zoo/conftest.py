@@ -64,12 +64,12 @@ def side_of() -> Callable[[str], int]:
 
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., nn.Module]:
-    """`make_model(name, **options)`: a torchvision model in eval mode."""
+    """`make_model(name, **options)`: a torchvision model in eval mode; `alone=True` for numbers that no other has."""
     weights = Weights()
     models = import_torchvision().models
 
-    def make(name: str, **options: Any) -> nn.Module:
-        with cheap_starts(weights):
+    def make(name: str, alone: bool = False, **options: Any) -> nn.Module:
+        with cheap_starts(Weights() if alone else weights):
             model = models.get_model(name, weights=None, **OPTIONS.get(name, {}), **options).eval()
         if name.startswith("vit"):  # zeros to begin with: whatever is wrong would not show
             head = model.heads.head.weight

@@ -227,8 +227,9 @@ def test_optical_flow_opens(name, make_model):
 @pytest.mark.filterwarnings("ignore")  # torch.ao.quantization is to be replaced
 @pytest.mark.parametrize("name", [n for n in MODELS.list_models(module=MODELS.quantization) if "resnext" not in n])
 def test_quantized_opens(name, make_model):
-    torch.manual_seed(0)  # torchvision calibrates on random numbers, of which some are too small for QNNPACK
-    assert_opens(make_model(name, quantize=True), noise(3, 80, 80), replayed=True)
+    # QNNPACK refuses some scales, which depend on the weights, and on what torchvision calibrates with.
+    torch.manual_seed(0)
+    assert_opens(make_model(name, alone=True, quantize=True), noise(3, 80, 80), replayed=True)
 
 
 def greedy_suppression(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
