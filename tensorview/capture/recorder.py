@@ -30,7 +30,7 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 Counting = type[Products] | type[Uncounted]
-# What may be given another tensor of the same memory in place of one of a module's arguments.
+# Types of results in which an argument that is handed on can be replaced by another tensor of the same memory.
 _CLONED = (Tensor, nn.Parameter, tuple, list, dict)
 
 
