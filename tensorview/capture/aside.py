@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.jit import ScriptFunction
 from torch.overrides import TorchFunctionMode, handle_torch_function
 
 from .values import tensors_in
+
+if TYPE_CHECKING:
+    from typing import Self
 
 _stacked = torch._C._len_torch_function_stack
 _push = torch._C._push_on_torch_function_stack
