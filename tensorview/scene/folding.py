@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FEW_LAYERS = 30  # of a network, which then stands as it is
 LONG = 16  # layers in a row that are folded
 MOST_BOXES, FEWEST_PIECES = 26, 8
+FEW_BESIDE = 8  # layers before the first and behind the last box, as a stem and a head
 SPINE = 0.8  # of all layers lie in a module that is nearly the whole network
 MOST_PIECES = 20
 SEPARATORS = re.compile(r"[_/]")
@@ -79,7 +80,9 @@ def _join(layers: Sequence[Layer], found: list[list[str]], taken: Collection[str
     """
     joined = set()
     units, depth, around = _crowd(layers, found)
-    groups = _with_functions(units, found, depth)
+    first, end = _with_boxes(layers, found, units, depth)
+    around += len(units) - (end - first)
+    groups = _with_functions(layers, units[first:end])
     size = 1 if around + len(groups) <= MOST_BOXES else -(-len(groups) // max(FEWEST_PIECES, MOST_PIECES - around))
     for k in range(0, len(groups), size):
         piece = [unit for group in groups[k : k + size] for unit in group]
@@ -112,17 +115,26 @@ def _box_or_layer(found: Sequence[Sequence[str]], depth: int, i: int) -> str | i
     return found[i][depth] if len(found[i]) > depth else i
 
 
-def _with_functions(
-    units: Sequence[tuple[int, int]], found: Sequence[Sequence[str]], depth: int
-) -> list[list[tuple[int, int]]]:
-    """Boxes with the layers behind them that lie in none, as the sum of a skip; without boxes, each for itself."""
-    boxes = [len(found[first]) > depth for first, _ in units]
+def _with_boxes(
+    layers: Sequence[Layer], found: Sequence[Sequence[str]], units: Sequence[tuple[int, int]], depth: int
+) -> tuple[int, int]:
+    """Which of the units are joined: those from the first box to the functions behind the last, or else all."""
+    boxes = [k for k, (first, _) in enumerate(units) if len(found[first]) > depth]
+    if not boxes or len(units) - (boxes[-1] + 1 - boxes[0]) > FEW_BESIDE:
+        return 0, len(units)
+    behind = (k for k in range(boxes[-1] + 1, len(units)) if layers[units[k][0]].module_name)
+    return boxes[0], next(behind, len(units))
+
+
+def _with_functions(layers: Sequence[Layer], units: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Boxes and modules, each with the functions behind it, as the sum of a skip; functions alone stay as they are."""
     groups: list[list[tuple[int, int]]] = []
-    for unit, is_box in zip(units, boxes, strict=True):
-        if groups and any(boxes) and not is_box:
-            groups[-1].append(unit)
+    functions = [end - first == 1 and not layers[first].module_name for first, end in units]
+    for (first, end), is_function in zip(units, functions, strict=True):
+        if groups and is_function and not all(functions):
+            groups[-1].append((first, end))
         else:
-            groups.append([unit])
+            groups.append([(first, end)])
     return groups
 
 

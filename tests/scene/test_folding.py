@@ -14,10 +14,11 @@ torch.set_num_threads(1)
 
 
 def layers(*parts: tuple[str, str, tuple[int, ...]]) -> list[Layer]:
-    """A chain of `(name, kind, shape)` behind an input."""
+    """A chain of `(name, kind, shape)` behind an input; merges are functions, all others modules."""
     made = [Layer("input", "input", "Input", "", 1, (3, 64, 64), "float32")]
     for name, kind, shape in parts:
-        made.append(Layer(name, kind, kind, name, 1, shape, "float32", (made[-1].name,)))
+        module = "" if kind == "merge" else name
+        made.append(Layer(name, kind, kind, module, 1, shape, "float32", (made[-1].name,)))
     return made
 
 
@@ -111,6 +112,22 @@ def test_a_long_row_of_blocks_opens_as_about_twenty_boxes(blocks, boxes):
     grouping = Grouping(layers(*parts), ["body.0.a"])
     every = frozenset(grouping.names)
     assert len(grouping.nodes(every)) == 1 + 2 * blocks
+
+
+@pytest.mark.parametrize(("blocks", "boxes"), [(16, 16), (30, 15), (60, 15)])
+def test_a_stem_and_a_head_stand_for_themselves(blocks, boxes):
+    parts: list[tuple[str, str, tuple[int, ...]]] = [
+        ("stem", "convolution", (8, 16, 16)),
+        ("act", "merge", (8, 16, 16)),
+    ]
+    for k in range(blocks):
+        parts += [(f"body.{k}.{name}", "convolution", (8, 16, 16)) for name in ("a", "b")]
+        parts.append((f"add{k}", "merge", (8, 16, 16)))
+    names = first_view(layers(*parts, ("head", "linear", (10,))))
+    assert names[:3] == ["input", "stem", "act"]
+    assert names[3] == f"body.0-add{blocks // boxes - 1}"
+    assert names[-1] == "head"
+    assert len(names) == 3 + boxes + 1
 
 
 def test_the_parts_of_a_list_are_called_as_they_are():
